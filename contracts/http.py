@@ -1,0 +1,89 @@
+"""Bodies of the HTTP interface: JSON, camelCase. Instants are RFC 3339 UTC, sizes are pixels."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+
+from contracts.events import Stage, Status
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A JSON object with camelCase names."""
+
+
+class _Request(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A body that a client sends; a member that is not known is refused rather than ignored."""
+
+
+class UploadCreated(_Body, frozen=True, kw_only=True):
+    """201 of `POST /api/uploads`. The session token is shown here and never again."""
+
+    upload_id: UUID
+    session_token: str
+    status: Literal["pending"] = "pending"
+    success: Literal[True] = True
+
+
+class ProcessRequest(_Request, frozen=True, kw_only=True):
+    """Body of `POST /api/process`."""
+
+    upload_id: UUID
+
+
+class ProcessAccepted(_Body, frozen=True, kw_only=True):
+    """202 of `POST /api/process` and of its retry. `job_id` is the upload's id."""
+
+    job_id: UUID
+    workflow_run_id: UUID
+    status: Literal["processing"] = "processing"
+    success: Literal[True] = True
+
+
+class RunError(_Body, frozen=True, kw_only=True):
+    """Why a run failed: a stable code, a sentence for a person, and whether trying again may help."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class JobStatus(_Body, frozen=True, kw_only=True):
+    """200 of `GET /api/status/{jobId}`. `progress` is 0 to 100 and never goes back within a run."""
+
+    job_id: UUID
+    status: Status
+    stage: Stage | None
+    progress: Annotated[int, msgspec.Meta(ge=0, le=100)]
+    workflow_run_id: UUID | None
+    attempt: int
+    result_id: UUID | None
+    preview_url: str | None
+    error: RunError | None
+    updated_at: datetime
+
+
+class Result(_Body, frozen=True, kw_only=True):
+    """200 of `GET /api/results/{resultId}`. `preview_url` is signed and short-lived; sizes are the preview's."""
+
+    result_id: UUID
+    job_id: UUID
+    preview_url: str
+    width: int
+    height: int
+    content_type: str
+
+
+class Problem(_Body, frozen=True, kw_only=True):
+    """Any error, as RFC 9457 `application/problem+json`; `code` is stable, `detail` is for a person."""
+
+    title: str
+    status: int
+    code: str
+    request_id: str
+    detail: str
+    current_status: Status | msgspec.UnsetType = msgspec.UNSET
+    workflow_run_id: UUID | msgspec.UnsetType = msgspec.UNSET
+    type: str = "about:blank"
+    success: Literal[False] = False

@@ -1,0 +1,1 @@
+"""The processes, one folder each. They import shared and contracts, and never each other."""

@@ -1,0 +1,1 @@
+"""Where the bytes lie: one port, two adapters. Events and messages carry keys, never bytes and never URLs."""

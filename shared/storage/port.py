@@ -1,0 +1,69 @@
+"""The object store as the services see it; `s3.py` and `local.py` behave the same and pass one suite."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+
+class ObjectInfo(msgspec.Struct, frozen=True):
+    """What the store knows of an object without reading it. `size_bytes` is its length in bytes."""
+
+    size_bytes: int
+    content_type: str
+
+
+class ObjectStoreError(Exception):
+    """The store could not be reached or refused for a reason that may pass; trying again may help."""
+
+
+class ObjectMissingError(Exception):
+    """There is no object under that key; trying again does not help."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"no object under {key!r}")
+        self.key = key
+
+
+class ObjectStore(Protocol):
+    """Whole objects under keys such as `originals/…`. Writing a key again replaces the object, in one step.
+
+    Every method raises ObjectStoreError where the store cannot be reached.
+    """
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Write `data` under `key`; readers see the old object or the new one, never a part."""
+        ...
+
+    async def put_file(self, key: str, path: Path, content_type: str) -> None:
+        """Write a file's bytes under `key` without holding them in memory (multipart where large)."""
+        ...
+
+    async def get(self, key: str) -> bytes:
+        """Read the whole object. Raises ObjectMissingError."""
+        ...
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        """Say what lies under `key`, or None where nothing does."""
+        ...
+
+    async def copy(self, source: str, target: str) -> None:
+        """Copy an object within the store, bytes and content type. Raises ObjectMissingError."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove the object; nothing happens where there is none."""
+        ...
+
+    async def signed_url(self, key: str, *, expires: dt.timedelta, download_as: str | None = None) -> str:
+        """Give a URL that reads the object until it expires; `download_as` names the file for a browser's save."""
+        ...
+
+    async def ping(self) -> None:
+        """Return where the store answers and the bucket or directory is there and ours to use."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...

@@ -1,0 +1,65 @@
+"""Refusals of the domain, named for the fact; the gateway maps them to HTTP in one place. And how a stage says it failed."""
+
+from uuid import UUID
+
+from contracts.events import Status
+
+
+class DomainError(Exception):
+    """A command that the aggregate refuses. Nothing was recorded."""
+
+
+class UploadNotFoundError(DomainError):
+    """No such upload."""
+
+    def __init__(self, upload_id: UUID) -> None:
+        super().__init__(f"upload {upload_id} does not exist")
+        self.upload_id = upload_id
+
+
+class AlreadyProcessingError(DomainError):
+    """A run was asked for before: it is under way, or it ended."""
+
+    def __init__(self, upload_id: UUID, current_status: Status, workflow_run_id: UUID | None) -> None:
+        super().__init__(f"upload {upload_id} is already {current_status}")
+        self.upload_id = upload_id
+        self.current_status = current_status
+        self.workflow_run_id = workflow_run_id
+
+
+class NotReplayableError(DomainError):
+    """This run cannot be replayed, or not from there; the message says why."""
+
+    def __init__(self, upload_id: UUID, current_status: Status, why: str) -> None:
+        super().__init__(f"upload {upload_id} cannot be replayed: {why}")
+        self.upload_id = upload_id
+        self.current_status = current_status
+
+
+class FencedError(DomainError):
+    """The result comes too late: the stage is done, or a later attempt has taken over. It changes nothing."""
+
+
+class LeaseHeldError(DomainError):
+    """Another worker may be calling the provider for this run right now; calling again could pay twice."""
+
+
+class StageFailure(Exception):
+    """A stage could not do its work. `code` is stable, `message` is fit for a person. Raise one of its subclasses."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class RetryableFailure(StageFailure):
+    """It may work later; `retry_after` is the soonest, in seconds, where the other side said so."""
+
+    def __init__(self, code: str, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(code, message)
+        self.retry_after = retry_after
+
+
+class FinalFailure(StageFailure):
+    """The same input fails the same way: the run ends here."""
