@@ -163,13 +163,17 @@ class ProcessingCompleted(_RunFact, frozen=True, kw_only=True, tag="ProcessingCo
 
 
 class StageAttemptFailed(_RunFact, frozen=True, kw_only=True, tag="StageAttemptFailed"):
-    """Try number `stage_attempt` of a stage failed and the next one is due at `retry_at`. The same stage reacts, then."""
+    """Try number `stage_attempt` of a stage failed and the next one is due at `retry_at`. The same stage reacts, then.
+
+    `outcome_unknown` says that the AI provider may have done, and billed, the work all the same.
+    """
 
     stage: Stage
     stage_attempt: Attempt
     code: str
     message: str
     retry_at: datetime
+    outcome_unknown: bool = False
 
 
 class ProcessingFailed(_RunFact, frozen=True, kw_only=True, tag="ProcessingFailed"):
@@ -227,7 +231,7 @@ RunEvent = (
     | ReplayRequested
 )
 
-EVENT_TYPES: tuple[type[Event], ...] = Event.__args__  # type: ignore[attr-defined]
+EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

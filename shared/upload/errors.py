@@ -54,12 +54,23 @@ class StageFailure(Exception):
 
 
 class RetryableFailure(StageFailure):
-    """It may work later; `retry_after` is the soonest, in seconds, where the other side said so."""
+    """It may work later.
 
-    def __init__(self, code: str, message: str, retry_after: float = 0.0) -> None:
+    `retry_after` is the soonest, in seconds, where the other side said so. `outcome_unknown` says that the other side may
+    have done the work all the same (and may bill it): a call that timed out, or a connection lost after sending.
+    """
+
+    def __init__(
+        self, code: str, message: str, retry_after: float = 0.0, *, outcome_unknown: bool = False
+    ) -> None:
         super().__init__(code, message)
         self.retry_after = retry_after
+        self.outcome_unknown = outcome_unknown
 
 
 class FinalFailure(StageFailure):
-    """The same input fails the same way: the run ends here."""
+    """The same input fails the same way: the run ends here. `replayable` says whether a person may try again later."""
+
+    def __init__(self, code: str, message: str, *, replayable: bool = False) -> None:
+        super().__init__(code, message)
+        self.replayable = replayable

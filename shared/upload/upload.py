@@ -32,7 +32,9 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     """One upload and the run over it. `version` is the version of the last event folded in.
 
     `stage` is what is due, or where the run failed; `stage_attempt` is the try that is due, from 1; `due_at` is when it
-    may start. `inputs` keeps, for each stage reached, the event that the stage works from.
+    may start. `inputs` keeps, for each stage reached, the event that the stage works from. `calls` counts provider calls
+    of the run, `unknown_calls` those since the last replay whose outcome nobody knows, `generations` those that gave a
+    picture.
     """
 
     id: UUID
@@ -55,11 +57,6 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     result_id: UUID | None = None
     failure: ProcessingFailed | None = None
     erased: bool = False
-
-    @property
-    def created_version(self) -> int:
-        """The version of the aggregate's first event."""
-        return 1
 
 
 def evolve(upload: Upload | None, event: Event) -> Upload:
@@ -114,7 +111,13 @@ def _folded(upload: Upload, event: Event) -> Upload:
         case ProcessingCompleted():
             return replace(upload, status=Status.COMPLETED, stage=Stage.COMPLETE, stage_entered_at=event.occurred_at)
         case StageAttemptFailed():
-            return replace(upload, stage_attempt=event.stage_attempt + 1, due_at=event.retry_at, lease_until=None)
+            return replace(
+                upload,
+                stage_attempt=event.stage_attempt + 1,
+                due_at=event.retry_at,
+                lease_until=None,
+                unknown_calls=upload.unknown_calls + event.outcome_unknown,
+            )
         case ProcessingFailed():
             return replace(upload, status=Status.FAILED, stage=event.stage, failure=event, lease_until=None)
         case ReplayRequested():
@@ -124,6 +127,7 @@ def _folded(upload: Upload, event: Event) -> Upload:
                 attempt=event.attempt,
                 deadline_at=event.deadline_at,
                 failure=None,
+                unknown_calls=0,
             )
             return _entered(again, event.from_stage, None, at=event.occurred_at)
         case UploadErased():

@@ -1,0 +1,82 @@
+"""The eventsourcing Application over our recorder and mapper, configured by one database URL."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.application import Application
+from eventsourcing.persistence import InfrastructureFactory, Mapper
+from eventsourcing.postgres import PostgresFactory
+from eventsourcing.utils import Environment
+from psycopg.conninfo import conninfo_to_dict
+
+from contracts.events import Event
+from shared.eventstore.mapper import EventMapper
+from shared.eventstore.recorder import UploadRecorder
+from shared.upload.errors import UploadNotFoundError
+from shared.upload.upload import Upload, fold
+
+
+class _Factory(PostgresFactory):
+    """The library's Postgres factory with our recorder."""
+
+    application_recorder_class = UploadRecorder
+
+
+class UploadsApplication(Application[UUID]):
+    """Stores and reads uploads' events. Blocking: call it from a thread, never from the event loop."""
+
+    name = "upload"
+
+    def __init__(self, database_url: str, *, pool_size: int = 2) -> None:
+        self._conninfo = conninfo_to_dict(database_url)
+        super().__init__(
+            env={
+                "POSTGRES_DBNAME": str(self._conninfo.get("dbname") or ""),
+                "POSTGRES_HOST": "",
+                "POSTGRES_PORT": "",
+                "POSTGRES_USER": str(self._conninfo.get("user") or ""),
+                "POSTGRES_PASSWORD": str(self._conninfo.get("password") or ""),
+                "POSTGRES_POOL_SIZE": str(pool_size),
+                "POSTGRES_CONNECT_TIMEOUT": "5",
+                "POSTGRES_ENABLE_DB_FUNCTIONS": "no",
+                "CREATE_TABLE": "no",
+            }
+        )
+
+    def construct_env(self, name: str, env: Any = None) -> Environment:
+        """Take the configuration from the arguments only: the process's environment is not the library's to read."""
+        return Environment(name, dict(env or {}))
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
+        """Build the factory, and hand the pool every parameter of the URL: the library knows only five of them."""
+        factory = _Factory(env)
+        kwargs = factory.datastore.pool.kwargs
+        assert isinstance(kwargs, dict)
+        for parameter in ("dbname", "host", "port", "user", "password"):
+            kwargs.pop(parameter, None)
+        kwargs.update(self._conninfo)
+        if factory.datastore.enable_db_functions:
+            raise RuntimeError("with database functions on, the library skips the hook that writes read model and outbox")
+        return factory
+
+    def construct_mapper(self) -> Mapper[UUID]:
+        """Give the mapper over the contract's Structs."""
+        return EventMapper()
+
+    def load(self, upload_id: UUID) -> Upload:
+        """Fold an upload from its events. Raises UploadNotFoundError."""
+        upload = fold(None, self.history(upload_id))
+        if upload is None:
+            raise UploadNotFoundError(upload_id)
+        return upload
+
+    def states(self, events: Sequence[Event]) -> dict[UUID, bytes]:
+        """Give what is stored at the versions of `events` (one an upload): upload id → the event's JSON."""
+        assert isinstance(self.recorder, UploadRecorder)
+        return self.recorder.select_states([(event.upload_id, event.version) for event in events])
+
+    def history(self, upload_id: UUID) -> Sequence[Event]:
+        """Give an upload's events, oldest first; empty where there is no such upload."""
+        return list(self.events.get(upload_id))  # type: ignore[arg-type]  # the mapper gives contract events only

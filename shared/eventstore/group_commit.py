@@ -1,0 +1,240 @@
+"""Group commit: one writer per process commits every append that waits in one transaction.
+
+One by one, a commit's wait for the disk is the price of each append; in a group it is shared. A conflict costs only the
+append that conflicts: the group is sorted out and the rest committed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import msgspec
+from eventsourcing.persistence import IntegrityError, InterfaceError, OperationalError, PersistenceError
+
+from contracts.events import Event, encode
+from shared.eventstore.application import UploadsApplication
+from shared.eventstore.outbox import OutboxRow, RowKey, ends_run
+from shared.projection.uploads import changes_of
+
+log = logging.getLogger(__name__)
+
+MAX_GROUP = 256
+"""Appends in one transaction; more wait for the next."""
+SETTLE_DELAY = 0.02
+"""Seconds that settled outbox rows wait for an append to ride along with."""
+RETRY_FIRST, RETRY_MAX = 0.1, 5.0
+"""Seconds between tries while the database is away: doubling from the first to the last, with jitter."""
+
+
+class ConflictError(Exception):
+    """Somebody else recorded an event at this version first. Nothing of the append was written: load and decide again."""
+
+
+class StoreUnavailableError(Exception):
+    """The database could not be reached in time. Nothing was written."""
+
+
+class Append(msgspec.Struct, kw_only=True):
+    """Consecutive events of one upload, and the outbox rows that go with them: written whole or not at all."""
+
+    events: Sequence[Event]
+    outbox: Sequence[OutboxRow]
+    done: asyncio.Future[None]
+
+    @property
+    def upload_id(self) -> UUID:
+        """The upload that all events belong to."""
+        return self.events[0].upload_id
+
+
+Outcome = BaseException | None
+Committed = Callable[[Sequence[OutboxRow]], None]
+StateChanged = Callable[[bool], None]
+
+
+class GroupCommit:
+    """The process's only writer of events. Lives on one event loop; the blocking library runs in a thread of its own."""
+
+    def __init__(
+        self,
+        application: UploadsApplication,
+        *,
+        on_committed: Committed,
+        on_state: StateChanged = lambda up: None,
+        max_group: int = MAX_GROUP,
+    ) -> None:
+        self._application = application
+        self._on_committed = on_committed
+        self._on_state = on_state
+        self._max_group = max_group
+        self._waiting: deque[Append] = deque()
+        self._settled: list[RowKey] = []
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
+        self._writer: asyncio.Task[None] | None = None
+        self._closing = False
+
+    def start(self) -> None:
+        """Begin to write. Call on the event loop."""
+        self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name="group-commit")
+
+    async def append(self, events: Sequence[Event], outbox: Sequence[OutboxRow], *, wait: float | None = None) -> None:
+        """Commit consecutive events of one upload with their outbox rows; the rows due now are handed on right after.
+
+        Waits for the database for up to `wait` seconds (None: for ever). Raises ConflictError, StoreUnavailableError, or
+        the library's PersistenceError where the database refuses the append itself.
+        """
+        if self._closing:
+            raise StoreUnavailableError("the writer is closing")
+        waiting = Append(events=events, outbox=outbox, done=asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._wake.set()
+        try:
+            await asyncio.wait_for(asyncio.shield(waiting.done), wait)
+        except TimeoutError:
+            await self._withdraw(waiting)
+
+    def settle(self, keys: Sequence[RowKey]) -> None:
+        """Have outbox rows removed that were handed on: with the next group, or alone if none comes soon."""
+        self._settled.extend(keys)
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Write what waits, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._writer is not None:
+            await self._writer
+        self._thread.shutdown(wait=False)
+
+    async def _withdraw(self, waiting: Append) -> None:
+        """Give up an append that nobody has begun to write; one that is being written is waited for, to know its fate."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(waiting)
+            raise StoreUnavailableError("the database did not answer in time")
+        await waiting.done
+
+    async def _write_forever(self) -> None:
+        while not self._closing or self._waiting or self._settled:
+            await self._wait_for_work()
+            group, settled = self._take_group(), self._take_settled()
+            if group or settled:
+                await self._write(group, settled)
+
+    async def _wait_for_work(self) -> None:
+        """Return once an append waits; settled rows alone are worth a transaction only after SETTLE_DELAY, or in numbers."""
+        while not self._waiting and not self._closing and len(self._settled) < self._max_group:
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), SETTLE_DELAY if self._settled else None)
+            except TimeoutError:
+                return
+
+    def _take_group(self) -> list[Append]:
+        """Take what waits, at most one append an upload: a rival within the group would spoil the whole transaction."""
+        group: dict[UUID, Append] = {}
+        rivals: list[Append] = []
+        while self._waiting and len(group) < self._max_group:
+            append = self._waiting.popleft()
+            if append.upload_id in group:
+                rivals.append(append)
+            else:
+                group[append.upload_id] = append
+        self._waiting.extendleft(reversed(rivals))
+        return [group[upload_id] for upload_id in sorted(group)]
+
+    def _take_settled(self) -> list[RowKey]:
+        settled, self._settled = self._settled, []
+        return settled
+
+    async def _write(self, group: list[Append], settled: list[RowKey]) -> None:
+        loop = asyncio.get_running_loop()
+        wait = RETRY_FIRST
+        while True:
+            try:
+                outcomes = await loop.run_in_executor(self._thread, self._commit, group, settled)
+            except (OperationalError, InterfaceError) as error:
+                self._on_state(False)
+                group = self._still_wanted(group)
+                if self._closing and wait >= RETRY_MAX:
+                    self._resolve(group, [StoreUnavailableError(str(error))] * len(group))
+                    return
+                await asyncio.sleep(wait * random.uniform(0.75, 1.25))
+                wait = min(wait * 2, RETRY_MAX)
+            else:
+                self._on_state(True)
+                self._resolve(group, outcomes)
+                return
+
+    def _still_wanted(self, group: list[Append]) -> list[Append]:
+        return [append for append in group if not append.done.done()]
+
+    def _resolve(self, group: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
+        """Tell each waiter, hand on what is due now, and refuse rivals of what was just written without asking again."""
+        written = {a.upload_id: a.events[-1].version for a, o in zip(group, outcomes, strict=True) if o is None}
+        for append, outcome in zip(group, outcomes, strict=True):
+            _tell(append, outcome)
+        due = [row for a, o in zip(group, outcomes, strict=True) if o is None for row in a.outbox if row.now]
+        if due:
+            self._on_committed(due)
+        for rival in [a for a in self._waiting if a.events[0].version <= written.get(a.upload_id, 0)]:
+            self._waiting.remove(rival)
+            _tell(rival, ConflictError(rival.events[0].message_id))
+
+    # From here on: in the writer's thread.
+
+    def _commit(self, group: Sequence[Append], settled: Sequence[RowKey]) -> list[Outcome]:
+        """Commit a group; give each append's outcome. Raises OperationalError or InterfaceError with the fate unknown."""
+        try:
+            self._save(group, settled)
+        except IntegrityError:
+            return self._sort_out(group, settled)
+        except (OperationalError, InterfaceError):
+            raise
+        except PersistenceError as error:
+            if len(group) <= 1:
+                return [error] * len(group)
+            return [self._commit([append], ())[0] for append in group]
+        return [None] * len(group)
+
+    def _sort_out(self, group: Sequence[Append], settled: Sequence[RowKey]) -> list[Outcome]:
+        """Find who lost to what is recorded already, and commit the rest.
+
+        An event that stands there to the letter is our own: the commit before went through, only its answer was lost.
+        """
+        recorded = self._application.states([append.events[0] for append in group])
+        rest = [append for append in group if append.upload_id not in recorded]
+        if len(rest) == len(group) > 1:
+            return [self._commit([append], ())[0] for append in group]
+        outcomes: dict[UUID, Outcome] = {}
+        if len(rest) < len(group):
+            outcomes = {a.upload_id: o for a, o in zip(rest, self._commit(rest, settled), strict=True)}
+        for append in group:
+            first = append.events[0]
+            if recorded.get(append.upload_id) != encode(first):
+                outcomes.setdefault(append.upload_id, ConflictError(f"{first.message_id} is taken"))
+        return [outcomes.get(append.upload_id) for append in group]
+
+    def _save(self, group: Sequence[Append], settled: Sequence[RowKey]) -> None:
+        self._application.save(
+            *(event for append in group for event in append.events),
+            changes=[changes_of(append.events) for append in group],
+            outbox=[row for append in group for row in append.outbox],
+            ended=[append.upload_id for append in group if ends_run(append.events[-1])],
+            settled=settled,
+        )
+
+
+def _tell(append: Append, outcome: Outcome) -> None:
+    """Wake the waiter, unless it went away."""
+    if append.done.done():
+        return
+    if outcome is None:
+        append.done.set_result(None)
+    else:
+        append.done.set_exception(outcome)

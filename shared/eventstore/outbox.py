@@ -1,0 +1,177 @@
+"""The outbox: what is to be handed on, and when. Also the clock: retries, replays and watches are rows due later."""
+
+import datetime as dt
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+from psycopg import Cursor
+from psycopg.rows import DictRow
+from psycopg_pool import AsyncConnectionPool
+
+from contracts.events import (
+    Event,
+    ProcessingCompleted,
+    ProcessingFailed,
+    ProcessingRequested,
+    ReplayRequested,
+    StageAttemptFailed,
+    decode,
+)
+from shared.upload.saga import ROUTES, WATCH_EVERY, direct_queue
+
+EXCHANGE = ""
+"""Target of a row whose event goes to the topic exchange."""
+WATCH = "watch"
+"""Target of the row that has a run under way looked at."""
+
+GRACE = dt.timedelta(seconds=5)
+"""How long the process that committed a row has it to itself, before the dispatcher may think it dead."""
+CLAIM = dt.timedelta(seconds=30)
+"""How long a dispatcher has a row that it claimed, before another may take it up."""
+
+RowKey = tuple[UUID, int, str]
+
+
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to hand on: the event at (`upload_id`, `version`), to `target`, once `available_at` has come.
+
+    `now` says that the process which commits the row hands it on itself, right after the commit.
+    """
+
+    event: Event
+    target: str
+    available_at: dt.datetime
+    causation_id: str | None = None
+    traceparent: str | None = None
+    now: bool = False
+
+    @property
+    def key(self) -> RowKey:
+        """The row's primary key."""
+        return (self.event.upload_id, self.event.version, self.target)
+
+
+def rows_for(event: Event, *, causation_id: str | None = None, traceparent: str | None = None) -> list[OutboxRow]:
+    """Give the rows that go with an event: who hears of it and when, and the watch over a run that it begins."""
+
+    def row(target: str, available_at: dt.datetime, *, now: bool = False) -> OutboxRow:
+        return OutboxRow(
+            event=event,
+            target=target,
+            available_at=available_at,
+            causation_id=causation_id,
+            traceparent=traceparent,
+            now=now,
+        )
+
+    rows: list[OutboxRow] = []
+    queue = direct_queue(event)
+    if isinstance(event, StageAttemptFailed) and queue is not None:
+        rows.append(row(queue, event.retry_at))
+    elif queue is not None or ROUTES[type(event)]:
+        rows.append(row(queue or EXCHANGE, event.occurred_at + GRACE, now=True))
+    if isinstance(event, ProcessingRequested | ReplayRequested):
+        rows.append(row(WATCH, event.occurred_at + WATCH_EVERY))
+    return rows
+
+
+def ends_run(event: Event) -> bool:
+    """Say whether a run is over with this event, so that nobody needs to watch it any more."""
+    return isinstance(event, ProcessingCompleted | ProcessingFailed)
+
+
+_INSERT = """
+INSERT INTO outbox (upload_id, version, target, available_at, causation_id, traceparent)
+SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::timestamptz[], %b::text[], %b::text[])
+ON CONFLICT DO NOTHING
+"""
+# Rows that somebody else holds are left to them: waiting could deadlock with a dispatcher that claims in another order,
+# and the worst that a row left behind can do is to be handed on twice.
+_DELETE = """
+DELETE FROM outbox USING (
+    SELECT o.ctid FROM outbox o JOIN unnest(%b::uuid[], %b::bigint[], %b::text[]) AS k (upload_id, version, target)
+    USING (upload_id, version, target) FOR UPDATE OF o SKIP LOCKED
+) AS held WHERE outbox.ctid = held.ctid
+"""
+_UNWATCH = "DELETE FROM outbox WHERE upload_id = ANY(%b::uuid[]) AND target = 'watch'"
+_CLAIM = """
+UPDATE outbox o SET available_at = now() + %(claim)s
+FROM (
+    SELECT ctid FROM outbox WHERE available_at <= now() ORDER BY available_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) AS due, upload_events e
+WHERE o.ctid = due.ctid AND e.originator_id = o.upload_id AND e.originator_version = o.version
+RETURNING o.target, o.causation_id, o.traceparent, o.available_at, e.state
+"""
+
+
+def insert_rows(curs: Cursor[DictRow], rows: Sequence[OutboxRow]) -> None:
+    """Write rows, within the caller's transaction."""
+    keys = [row.key for row in rows]
+    curs.execute(
+        _INSERT,
+        (
+            [key[0] for key in keys],
+            [key[1] for key in keys],
+            [key[2] for key in keys],
+            [row.available_at for row in rows],
+            [row.causation_id for row in rows],
+            [row.traceparent for row in rows],
+        ),
+        prepare=True,
+    )
+
+
+def delete_rows(curs: Cursor[DictRow], keys: Sequence[RowKey]) -> None:
+    """Remove rows that were handed on, within the caller's transaction."""
+    curs.execute(_DELETE, ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys]), prepare=True)
+
+
+def unwatch(curs: Cursor[DictRow], uploads: Sequence[UUID]) -> None:
+    """Remove the watch of runs that end, within the caller's transaction."""
+    curs.execute(_UNWATCH, (list(uploads),), prepare=True)
+
+
+class OutboxSweep:
+    """The dispatcher's side of the table: claim what is due, and settle what was done with it."""
+
+    def __init__(self, pool: AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    async def claim(self, limit: int) -> list[OutboxRow]:
+        """Take up to `limit` due rows, oldest first, for CLAIM; two dispatchers never get the same row."""
+        async with self._pool.connection() as conn:
+            curs = await conn.execute(_CLAIM, {"claim": CLAIM, "limit": limit})
+            rows = await curs.fetchall()
+        return [
+            OutboxRow(
+                event=decode(bytes(state)),
+                target=target,
+                available_at=available_at,
+                causation_id=causation_id,
+                traceparent=traceparent,
+            )
+            for target, causation_id, traceparent, available_at, state in rows
+        ]
+
+    async def settle(self, keys: Sequence[RowKey]) -> None:
+        """Remove rows that were handed on."""
+        async with self._pool.connection() as conn:
+            await conn.execute(_DELETE, ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys]))
+
+    async def postpone(self, key: RowKey, until: dt.datetime) -> None:
+        """Have a row looked at again at `until`."""
+        async with self._pool.connection() as conn:
+            await conn.execute(
+                "UPDATE outbox SET available_at = %s WHERE upload_id = %s AND version = %s AND target = %s", (until, *key)
+            )
+
+    async def depth(self) -> tuple[int, float]:
+        """Count the rows that are overdue, and give the oldest one's delay in seconds (0 where none is)."""
+        async with self._pool.connection() as conn:
+            curs = await conn.execute(
+                "SELECT count(*), coalesce(extract(epoch FROM now() - min(available_at)), 0)::float8"
+                " FROM outbox WHERE available_at <= now()"
+            )
+            row = await curs.fetchone()
+        return (int(row[0]), float(row[1])) if row else (0, 0.0)

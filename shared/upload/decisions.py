@@ -1,0 +1,208 @@
+"""What may happen next: each command looks at the aggregate and returns the events, or raises a named refusal.
+
+Pure: the clock and the random numbers come in as arguments. Versions continue from the aggregate that was given, so an
+append of what a decision returned succeeds only if nothing else was recorded in between.
+"""
+
+import datetime as dt
+import random
+from typing import TypeVar
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from contracts.events import (
+    GenerationStarted,
+    ProcessingFailed,
+    ProcessingRequested,
+    ReplayRequested,
+    RunEvent,
+    Stage,
+    StageAttemptFailed,
+    Status,
+)
+from shared.upload.errors import (
+    AlreadyProcessingError,
+    FencedError,
+    FinalFailure,
+    LeaseHeldError,
+    NotReplayableError,
+    RetryableFailure,
+    StageFailure,
+)
+from shared.upload.saga import RUN_DEADLINE, SAGA, STAGES
+from shared.upload.upload import Upload
+
+E = TypeVar("E", bound=RunEvent)
+
+
+def request_processing(upload: Upload, *, workflow_run_id: UUID, now: dt.datetime) -> ProcessingRequested:
+    """Start the one run of a pending upload. Raises AlreadyProcessingError once that was done."""
+    if upload.status is not Status.PENDING:
+        raise AlreadyProcessingError(upload.id, upload.status, upload.workflow_run_id)
+    return ProcessingRequested(
+        upload_id=upload.id,
+        version=upload.version + 1,
+        occurred_at=now,
+        workflow_run_id=workflow_run_id,
+        attempt=1,
+        original_key=upload.original_key,
+        deadline_at=now + RUN_DEADLINE,
+    )
+
+
+def due_input(upload: Upload, stage: Stage) -> RunEvent | None:
+    """Give the event that `stage` has to work from now, or None where the stage is not due (done, failed, elsewhere)."""
+    if upload.status is not Status.PROCESSING or upload.stage is not stage:
+        return None
+    return upload.inputs.get(stage)
+
+
+def start_generation(
+    upload: Upload, *, worker: str, lease: dt.timedelta, max_unknown: int, now: dt.datetime
+) -> GenerationStarted:
+    """Claim the next provider call of a run for `lease`.
+
+    Raises FencedError where generating is not due, LeaseHeldError while another claim is alive, and FinalFailure once
+    more than `max_unknown` calls died in flight: each may have been paid for.
+    """
+    if due_input(upload, Stage.GENERATING) is None:
+        raise FencedError(f"generating is not due for upload {upload.id}")
+    if upload.lease_until is not None and upload.lease_until > now:
+        raise LeaseHeldError(f"upload {upload.id} is being generated until {upload.lease_until.isoformat()}")
+    if upload.unknown_calls + (upload.lease_until is not None) > max_unknown:
+        raise FinalFailure(
+            "GENERATION_OUTCOME_UNKNOWN", "The picture could not be finished. Please try again.", replayable=True
+        )
+    return GenerationStarted(
+        upload_id=upload.id,
+        version=upload.version + 1,
+        occurred_at=now,
+        workflow_run_id=run_of(upload),
+        attempt=upload.attempt,
+        worker=worker,
+        call=upload.calls + 1,
+        lease_until=now + lease,
+    )
+
+
+def record(upload: Upload, stage: Stage, attempt: int, outcome: tuple[E, ...]) -> tuple[E, ...]:
+    """Accept what a stage made, renumbered to follow the aggregate.
+
+    Raises FencedError where the stage is not due any more or a later attempt has begun.
+    """
+    if due_input(upload, stage) is None or upload.attempt != attempt:
+        raise FencedError(f"{stage} of attempt {attempt} is not due for upload {upload.id}")
+    return tuple(replace(event, version=upload.version + nth) for nth, event in enumerate(outcome, start=1))
+
+
+def record_failure(
+    upload: Upload, stage: Stage, attempt: int, failure: StageFailure, *, now: dt.datetime, jitter: random.Random
+) -> StageAttemptFailed | ProcessingFailed:
+    """Note that a stage's try failed: it is tried again later, or the run ends where the failure is final or one too many.
+
+    Raises FencedError as `record` does.
+    """
+    if due_input(upload, stage) is None or upload.attempt != attempt:
+        raise FencedError(f"{stage} of attempt {attempt} is not due for upload {upload.id}")
+    if isinstance(failure, RetryableFailure) and upload.stage_attempt < SAGA[stage].attempts:
+        return StageAttemptFailed(
+            upload_id=upload.id,
+            version=upload.version + 1,
+            occurred_at=now,
+            workflow_run_id=run_of(upload),
+            attempt=attempt,
+            stage=stage,
+            stage_attempt=upload.stage_attempt,
+            code=failure.code,
+            message=failure.message,
+            retry_at=now + backoff(stage, upload.stage_attempt, failure.retry_after, jitter),
+            outcome_unknown=failure.outcome_unknown,
+        )
+    return _failed(upload, failure, now=now)
+
+
+def time_out(upload: Upload, *, now: dt.datetime) -> ProcessingFailed | None:
+    """End a run that is past its deadline; None where it is not, or has ended."""
+    if upload.status is not Status.PROCESSING or upload.deadline_at is None or upload.deadline_at > now:
+        return None
+    failure = FinalFailure("TIMED_OUT", "This took too long and was stopped. Please try again.", replayable=True)
+    return _failed(upload, failure, now=now)
+
+
+def request_replay(
+    upload: Upload, *, from_stage: Stage | None, requested_by: str, reason: str, now: dt.datetime
+) -> ReplayRequested:
+    """Resume a failed run as its next attempt, at the stage that failed or at an earlier one.
+
+    Raises NotReplayableError where the run did not fail, the stage lies after the one that failed, or what the stage
+    works from was never made.
+    """
+    if upload.status is not Status.FAILED or upload.failure is None or upload.erased:
+        raise NotReplayableError(upload.id, upload.status, "only a failed run can be replayed")
+    stage = from_stage or upload.failure.stage
+    if stage not in SAGA or STAGES.index(stage) > STAGES.index(upload.failure.stage):
+        raise NotReplayableError(upload.id, upload.status, f"it failed at {upload.failure.stage}, before {stage}")
+    if stage not in upload.inputs:
+        raise NotReplayableError(upload.id, upload.status, f"there is nothing that {stage} could work from")
+    return ReplayRequested(
+        upload_id=upload.id,
+        version=upload.version + 1,
+        occurred_at=now,
+        workflow_run_id=run_of(upload),
+        attempt=upload.attempt + 1,
+        from_stage=stage,
+        requested_by=requested_by,
+        reason=reason,
+        deadline_at=now + RUN_DEADLINE,
+    )
+
+
+def backoff(stage: Stage, stage_attempt: int, retry_after: float, jitter: random.Random) -> dt.timedelta:
+    """Give the wait after try number `stage_attempt`: doubling, capped, spread by up to half, never under `retry_after`.
+
+    The jitter only lengthens: a server that asked for 30 s is not asked again after 29.
+    """
+    row = SAGA[stage]
+    step = min(row.backoff * 2 ** (stage_attempt - 1), row.backoff_max)
+    return dt.timedelta(seconds=max(step, retry_after) + jitter.uniform(0, step / 2))
+
+
+def next_look(upload: Upload, *, now: dt.datetime, every: dt.timedelta) -> dt.datetime:
+    """Say when a run under way should be looked at next: when its stage goes overdue, and at the latest after `every`."""
+    return min(max(overdue_at(upload), now), now + every)
+
+
+def overdue_at(upload: Upload) -> dt.datetime:
+    """Give the instant after which a run's due stage counts as silent and is woken again.
+
+    A generation is silent once its lease has ended; any stage once twice its time-out has passed since it was due.
+    """
+    if upload.stage is None or upload.stage not in SAGA:
+        raise ValueError(f"no stage of upload {upload.id} is due")
+    if upload.lease_until is not None:
+        return upload.lease_until
+    return upload.due_at + dt.timedelta(seconds=2 * SAGA[upload.stage].timeout)
+
+
+def run_of(upload: Upload) -> UUID:
+    """Give the run's id. Raises ValueError before a run was asked for."""
+    if upload.workflow_run_id is None:
+        raise ValueError(f"upload {upload.id} has no run")
+    return upload.workflow_run_id
+
+
+def _failed(upload: Upload, failure: StageFailure, *, now: dt.datetime) -> ProcessingFailed:
+    if upload.stage is None:
+        raise ValueError(f"upload {upload.id} has no run")
+    return ProcessingFailed(
+        upload_id=upload.id,
+        version=upload.version + 1,
+        occurred_at=now,
+        workflow_run_id=run_of(upload),
+        attempt=upload.attempt,
+        stage=upload.stage,
+        code=failure.code,
+        message=failure.message,
+        retryable=not isinstance(failure, FinalFailure) or failure.replayable,
+    )
