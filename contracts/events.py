@@ -124,13 +124,17 @@ class GenerationStarted(_RunFact, frozen=True, kw_only=True, tag="GenerationStar
 class ImageGenerated(_RunFact, frozen=True, kw_only=True, tag="ImageGenerated"):
     """The new picture lies under `generated_key`. Recorded by the generator; the storer reacts.
 
-    `provider` is `gemini` or `local`; `model` is the provider's own name of what drew it.
+    `generation` counts the run's pictures from 1. `provider` is `gemini` or `local`; `model` is the provider's own name
+    of what drew it.
     """
 
     generated_key: ObjectKey
+    generation: Annotated[int, msgspec.Meta(ge=1)]
     provider: str
     model: str
     content_type: str
+    width: Pixels
+    height: Pixels
     size_bytes: Bytes
 
 

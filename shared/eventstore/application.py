@@ -1,6 +1,5 @@
 """The eventsourcing Application over our recorder and mapper, configured by one database URL."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -22,6 +21,12 @@ class _Factory(PostgresFactory):
     """The library's Postgres factory with our recorder."""
 
     application_recorder_class = UploadRecorder
+
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        # The library would connect right here, to look up composite types that our recorder does not use; a process has
+        # to start while the database is away.
+        self.datastore.register_type_adapters = lambda: None  # type: ignore[method-assign]
 
 
 class UploadsApplication(Application[UUID]):

@@ -1,6 +1,9 @@
 """Brings the schema up to date with yoyo, from numbered SQL files beside this module."""
 
+import contextlib
+from collections.abc import Iterator
 from importlib.resources import files
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -19,16 +22,31 @@ def migrate(database_url: str) -> list[str]:
     """
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        backend = get_backend(_yoyo_url(database_url))
-        try:
+        with _backend(database_url) as backend:
             backend.break_lock()
-            migrations = read_migrations(str(files(__package__) / "migrations"))
-            missing = backend.to_apply(migrations)
+            missing = backend.to_apply(_migrations())
             with backend.lock():
                 backend.apply_migrations(missing)
             return [migration.id for migration in missing]
-        finally:
-            backend.connection.close()
+
+
+def pending(database_url: str) -> list[str]:
+    """Name the migrations that the database lacks. Raises psycopg.Error where it cannot be reached."""
+    with _backend(database_url) as backend:
+        return [migration.id for migration in backend.to_apply(_migrations())]
+
+
+@contextlib.contextmanager
+def _backend(database_url: str) -> Iterator[Any]:
+    backend = get_backend(_yoyo_url(database_url))
+    try:
+        yield backend
+    finally:
+        backend.connection.close()
+
+
+def _migrations() -> Any:
+    return read_migrations(str(files(__package__) / "migrations"))
 
 
 def _yoyo_url(database_url: str) -> str:

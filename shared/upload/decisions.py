@@ -97,14 +97,23 @@ def record(upload: Upload, stage: Stage, attempt: int, outcome: tuple[E, ...]) -
 
 
 def record_failure(
-    upload: Upload, stage: Stage, attempt: int, failure: StageFailure, *, now: dt.datetime, jitter: random.Random
+    upload: Upload,
+    stage: Stage,
+    attempt: int,
+    failure: StageFailure,
+    *,
+    call: int | None = None,
+    now: dt.datetime,
+    jitter: random.Random,
 ) -> StageAttemptFailed | ProcessingFailed:
     """Note that a stage's try failed: it is tried again later, or the run ends where the failure is final or one too many.
 
-    Raises FencedError as `record` does.
+    Raises FencedError as `record` does, and where another worker has claimed a call after `call`: its try is alive.
     """
     if due_input(upload, stage) is None or upload.attempt != attempt:
         raise FencedError(f"{stage} of attempt {attempt} is not due for upload {upload.id}")
+    if call is not None and upload.calls != call:
+        raise FencedError(f"call {call} of upload {upload.id} was taken over by call {upload.calls}")
     if isinstance(failure, RetryableFailure) and upload.stage_attempt < SAGA[stage].attempts:
         return StageAttemptFailed(
             upload_id=upload.id,
@@ -169,8 +178,14 @@ def backoff(stage: Stage, stage_attempt: int, retry_after: float, jitter: random
 
 
 def next_look(upload: Upload, *, now: dt.datetime, every: dt.timedelta) -> dt.datetime:
-    """Say when a run under way should be looked at next: when its stage goes overdue, and at the latest after `every`."""
-    return min(max(overdue_at(upload), now), now + every)
+    """Say when a run under way should be looked at next: when its stage goes overdue, and at the latest after `every`.
+
+    A stage that is overdue already is woken less and less often: behind a long queue, waking again only lengthens it.
+    """
+    overdue = overdue_at(upload)
+    if overdue > now:
+        return min(overdue, now + every)
+    return now + max(every, now - upload.due_at)
 
 
 def overdue_at(upload: Upload) -> dt.datetime:

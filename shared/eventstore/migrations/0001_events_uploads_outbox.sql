@@ -37,8 +37,8 @@ CREATE TABLE uploads (
 ) WITH (fillfactor = 70);
 CREATE INDEX uploads_workflow_run_id_idx ON uploads (workflow_run_id) WHERE workflow_run_id IS NOT NULL;
 CREATE INDEX uploads_result_id_idx ON uploads (result_id) WHERE result_id IS NOT NULL;
-CREATE INDEX uploads_created_at_idx ON uploads (created_at, id);
-CREATE INDEX uploads_failed_idx ON uploads (updated_at, id) WHERE status = 'failed';
+CREATE INDEX uploads_created_at_id_idx ON uploads (created_at, id);
+CREATE INDEX uploads_updated_at_id_idx ON uploads (updated_at, id) WHERE status = 'failed';
 
 -- What is still to be handed on, and when. `target` is '' for the topic exchange, a queue's name for one stage, or 'watch'
 -- for the look at a run that may have gone silent. The body is the event itself, at (upload_id, version).

@@ -1,0 +1,43 @@
+"""A process's parts as handlers ask for them. Not validated at each request: they are ours, and one is a Protocol."""
+
+from typing import Annotated
+
+from litestar.di import Provide
+from litestar.params import Dependency
+from psycopg_pool import AsyncConnectionPool
+
+from shared.bootstrap import Runtime
+from shared.eventstore.store import EventStore
+from shared.imaging import CpuPool
+from shared.projection.queries import UploadQueries
+from shared.storage.local import LocalObjectStore
+from shared.storage.port import ObjectStore
+
+_OURS = Dependency(skip_validation=True)
+
+Store = Annotated[EventStore, _OURS]
+Reads = Annotated[UploadQueries, _OURS]
+Objects = Annotated[ObjectStore, _OURS]
+Local = Annotated[LocalObjectStore, _OURS]
+Cpu = Annotated[CpuPool, _OURS]
+Pool = Annotated[AsyncConnectionPool, _OURS]
+
+
+def provided_by(runtime: Runtime) -> dict[str, Provide]:
+    """Give Litestar's dependencies: each handler's parameter of that name gets that part."""
+    parts: dict[str, object] = {
+        "store": runtime.store,
+        "reads": UploadQueries(runtime.pool),
+        "objects": runtime.objects,
+        "local": runtime.objects,
+        "cpu": runtime.cpu,
+        "pool": runtime.pool,
+    }
+    return {name: _provide(part) for name, part in parts.items()}
+
+
+def _provide(part: object) -> Provide:
+    def give() -> object:
+        return part
+
+    return Provide(give, use_cache=True, sync_to_thread=False)

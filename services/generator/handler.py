@@ -1,0 +1,81 @@
+"""ImageValidated → ImageGenerated. The one stage that costs money: look for the picture, claim the call, call once."""
+
+import asyncio
+import datetime as dt
+
+import msgspec
+
+from contracts.events import ImageGenerated, ImageValidated
+from services.generator.provider import GeneratedImage, Provider
+from shared.imaging import CpuPool, ImageHeader, ImageRefused, read_header
+from shared.messaging.stage import StageContext
+from shared.storage.keys import generated_key
+from shared.storage.port import ObjectStore
+from shared.upload.errors import RetryableFailure
+
+
+class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a call may take in seconds, who makes it, and how many calls of unknown outcome a run gets over."""
+
+    worker: str
+    timeout: float
+    max_unknown: int
+
+    @property
+    def lease(self) -> dt.timedelta:
+        """The call's time and a fifth more, for putting the picture away."""
+        return dt.timedelta(seconds=self.timeout * 1.2 + 1)
+
+
+async def generate_picture(
+    event: ImageValidated,
+    context: StageContext,
+    *,
+    objects: ObjectStore,
+    cpu: CpuPool,
+    provider: Provider,
+    policy: CallPolicy,
+) -> ImageGenerated:
+    """Have the provider draw a picture, unless an earlier call of this run has left one.
+
+    The picture lies under its key before the event says so: a crash in between costs a look, not a second call.
+    """
+    generation = context.generations + 1
+    key = generated_key(event.upload_id, event.workflow_run_id, generation)
+    picture = await _left_behind(objects, key) if context.calls else None
+    if picture is None:
+        original = await objects.get(event.original_key)
+        await context.claim_call(worker=policy.worker, lease=policy.lease, max_unknown=policy.max_unknown)
+        async with asyncio.timeout(policy.timeout):
+            picture = await provider.generate(original, f"image/{event.format}")
+        header = await _header(picture, cpu)
+        await objects.put(key, picture.data, picture.content_type)
+    else:
+        header = await _header(picture, cpu)
+    return context.fact(
+        ImageGenerated,
+        generated_key=key,
+        generation=generation,
+        provider=provider.name,
+        model=provider.model,
+        content_type=picture.content_type,
+        width=header.width,
+        height=header.height,
+        size_bytes=len(picture.data),
+    )
+
+
+async def _left_behind(objects: ObjectStore, key: str) -> GeneratedImage | None:
+    """Give what an earlier call drew and put away before its worker died, or None."""
+    info = await objects.head(key)
+    if info is None:
+        return None
+    return GeneratedImage(data=await objects.get(key), content_type=info.content_type)
+
+
+async def _header(picture: GeneratedImage, cpu: CpuPool) -> ImageHeader:
+    """Read the picture's size. A broken one is not put away: the next try would find it and fail again."""
+    try:
+        return await cpu.run(read_header, picture.data)
+    except ImageRefused as refused:
+        raise RetryableFailure("PROVIDER_BROKEN_IMAGE", "The picture came back broken.") from refused

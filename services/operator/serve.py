@@ -1,0 +1,47 @@
+"""`darkroom serve NAME`: one service, or all of them, over RabbitMQ."""
+
+import asyncio
+from importlib import import_module
+
+import structlog
+
+from shared.bootstrap import Runtime, rabbit_runtime, stop_on_signals
+from shared.settings import Settings, SettingsError
+
+log = structlog.get_logger(__name__)
+
+ALL = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher")
+
+
+async def serve(settings: Settings, name: str) -> None:
+    """Run until SIGTERM or SIGINT, then finish or give back what is under way. Raises SettingsError."""
+    missing = [
+        f"{setting} is not set"
+        for setting, value in (
+            ("DATABASE_URL", settings.database.database_url),
+            ("AMQP_URL", settings.broker.amqp_url),
+        )
+        if not value
+    ]
+    if missing:
+        raise SettingsError(missing)
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    runtime = rabbit_runtime(settings, public_url=public_url(settings))
+    attach(runtime, ALL if name == "all" else (name,))
+    for warning in settings.warnings:
+        log.warning("stand_in", why=warning)
+    log.info("serving", service=name)
+    await runtime.run(stop)
+    log.info("stopped", service=name)
+
+
+def attach(runtime: Runtime, names: tuple[str, ...]) -> None:
+    """Attach services by name; only those that run are loaded, which is what keeps an idle process small."""
+    for name in names:
+        import_module(f"services.{name}.app").attach(runtime)
+
+
+def public_url(settings: Settings) -> str:
+    """Give the URL under which clients reach the gateway."""
+    return settings.objects.public_url or f"http://{settings.process.host}:{settings.process.port}"

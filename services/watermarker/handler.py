@@ -1,0 +1,31 @@
+"""ResultStored → PreviewWatermarked and ProcessingCompleted."""
+
+from contracts.events import PreviewWatermarked, ProcessingCompleted, ResultStored
+from services.watermarker.watermark import stamp
+from shared.imaging import CpuPool, ImageRefused
+from shared.messaging.stage import StageContext
+from shared.storage.keys import preview_key
+from shared.storage.port import ObjectStore
+from shared.upload.errors import FinalFailure
+
+
+async def watermark_preview(
+    event: ResultStored, context: StageContext, *, objects: ObjectStore, cpu: CpuPool
+) -> tuple[PreviewWatermarked, ProcessingCompleted]:
+    """Stamp the result and say where the stamped bytes are; the run ends here. Raises FinalFailure on a broken result."""
+    data = await objects.get(event.result_key)
+    try:
+        preview = await cpu.run(stamp, data)
+    except ImageRefused as refused:
+        raise FinalFailure("RESULT_BROKEN", "The finished picture could not be read.", replayable=True) from refused
+    key = preview_key(event.upload_id, event.result_id)
+    await objects.put(key, preview.data, preview.content_type)
+    watermarked = context.fact(
+        PreviewWatermarked,
+        preview_key=key,
+        content_type=preview.content_type,
+        width=preview.width,
+        height=preview.height,
+        size_bytes=len(preview.data),
+    )
+    return watermarked, context.fact(ProcessingCompleted, result_id=event.result_id, preview_key=key)

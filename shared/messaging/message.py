@@ -1,0 +1,47 @@
+"""What a consumer gets, whichever way it came, and what a transport and a consumer promise."""
+
+from typing import Protocol
+
+import msgspec
+
+from contracts.events import Event
+from shared.eventstore.outbox import OutboxRow
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivered event.
+
+    `first_hand` says that it comes straight from the commit that recorded it, so that the event is most likely still the
+    aggregate's last. A redelivery, a retry, a replay or a wake-up is not, and the stream has to be read first.
+    """
+
+    event: Event
+    traceparent: str | None = None
+    first_hand: bool = False
+
+
+class Consumer(Protocol):
+    """One queue's reader."""
+
+    async def handle(self, message: Message) -> None:
+        """Do what the message asks. Returning acknowledges it; raising or being cancelled has it delivered again."""
+        ...
+
+
+class UnroutableError(Exception):
+    """No queue took an event that the saga table says somebody wants: the topology is broken."""
+
+
+class TransportDownError(Exception):
+    """The broker cannot be reached, or did not confirm in time. The outbox keeps the row."""
+
+
+class Transport(Protocol):
+    """The road from the outbox to the consumers."""
+
+    async def send(self, row: OutboxRow) -> None:
+        """Hand one row on; returning says that it is safe with the other side, and the row may go.
+
+        Raises UnroutableError or TransportDownError.
+        """
+        ...

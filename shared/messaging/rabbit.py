@@ -1,0 +1,209 @@
+"""RabbitMQ through FastStream: confirmed, mandatory, persistent publishing, and consumers that acknowledge by hand."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+from aio_pika.exceptions import AMQPError, DeliveryError, PublishError
+from faststream import AckPolicy
+from faststream.message import StreamMessage
+from faststream.rabbit import Channel, RabbitBroker, RabbitMessage
+from faststream.rabbit.schemas import RabbitExchange
+
+from contracts.events import decode, encode, routing_key
+from shared.eventstore.outbox import EXCHANGE, OutboxRow
+from shared.messaging.message import Consumer, Message, TransportDownError, UnroutableError
+from shared.messaging.topology import DEFAULT, EVENTS, dead, declare, work_queue
+
+log = structlog.get_logger(__name__)
+
+CONFIRM_TIMEOUT = 10.0
+"""Seconds that the broker has to confirm a message."""
+CONNECT_FIRST, CONNECT_MAX = 0.2, 5.0
+"""Seconds between tries to connect: doubling from the first to the last, with jitter."""
+NACK_FIRST, NACK_MAX = 0.5, 30.0
+"""Seconds before a message is given back that could not be handled: by its delivery count, so that it is no hot loop."""
+
+# What a broken connection can raise, from three libraries' layers. A confirm that never comes is a TimeoutError.
+BROKER_DOWN = (AMQPError, ConnectionError, OSError, TimeoutError, RuntimeError)
+
+
+class RabbitTransport:
+    """This process's one connection to the broker, for both directions. Comes back by itself after an outage."""
+
+    def __init__(self, url: str, *, grace: float, on_state: Callable[[bool], None] = lambda up: None) -> None:
+        self.up = False
+        self._on_state = on_state
+        self._broker = RabbitBroker(
+            url,
+            default_channel=Channel(publisher_confirms=True, on_return_raises=True),
+            graceful_timeout=grace,
+            reconnect_interval=1.0,
+            logger=None,
+            apply_types=False,
+            on_close=[self._lost],
+            on_reconnected=[self._back],
+        )
+
+    def consume(self, queue: str, consumer: Consumer, *, concurrency: int) -> None:
+        """Have `consumer` read `queue`, `concurrency` messages at a time. Call before `start`."""
+        subscriber = self._broker.subscriber(
+            work_queue(queue, declare=False),
+            channel=Channel(prefetch_count=concurrency),
+            ack_policy=AckPolicy.MANUAL,
+            decoder=_raw,
+        )
+        subscriber(_Delivery(queue, consumer, self))
+
+    async def start(self) -> None:
+        """Connect, declare the topology and begin to consume; waits for a broker that is away."""
+        pause = CONNECT_FIRST
+        while True:
+            try:
+                await self._broker.connect()
+                await declare(self._broker)
+                await self._broker.start()
+            except BROKER_DOWN as error:
+                if pause == CONNECT_FIRST:
+                    log.warning("broker_away", error=type(error).__name__)
+                with contextlib.suppress(Exception):
+                    await self._broker.stop()
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+                pause = min(pause * 2, CONNECT_MAX)
+            else:
+                self._set(up=True)
+                return
+
+    async def stop_consuming(self) -> None:
+        """Take nothing more, and wait for what is being handled, up to the grace period."""
+        await asyncio.gather(*(subscriber.stop() for subscriber in self._broker.subscribers))
+
+    async def close(self) -> None:
+        """Close the connection; what was not acknowledged is delivered again."""
+        with contextlib.suppress(*BROKER_DOWN):
+            await self._broker.stop()
+
+    async def send(self, row: OutboxRow) -> None:
+        """Publish a row's event and wait until the broker has it on disk. Raises UnroutableError, TransportDownError."""
+        if not self.up:
+            raise TransportDownError("the broker is away")
+        event = row.event
+        headers = {"schema_version": event.schema_version, "causation_id": row.causation_id, "traceparent": row.traceparent}
+        to_exchange = row.target == EXCHANGE
+        await self._publish(
+            encode(event),
+            EVENTS if to_exchange else DEFAULT,
+            routing_key(type(event)) if to_exchange else row.target,
+            message_id=event.message_id,
+            correlation_id=event.correlation_id,
+            message_type=type(event).__name__,
+            timestamp=event.occurred_at,
+            headers={name: value for name, value in headers.items() if value is not None},
+        )
+
+    async def set_aside(self, queue: str, raw: RabbitMessage, reason: str) -> None:
+        """Move a message that cannot be read to the queue's dead letters, with the reason in its headers."""
+        incoming = raw.raw_message
+        await self._publish(
+            raw.body,
+            DEFAULT,
+            dead(queue),
+            message_id=incoming.message_id,
+            correlation_id=incoming.correlation_id,
+            message_type=incoming.type,
+            timestamp=incoming.timestamp,
+            headers={**incoming.headers, "x-reason": reason, "x-queue": queue, "x-routing-key": incoming.routing_key},
+        )
+
+    async def _publish(self, body: bytes, exchange: RabbitExchange, key: str, **properties: Any) -> None:
+        try:
+            await self._broker.publish(
+                body,
+                exchange=exchange,
+                routing_key=key,
+                mandatory=True,
+                persist=True,
+                timeout=CONFIRM_TIMEOUT,
+                content_type="application/json",
+                **properties,
+            )
+        except PublishError as error:
+            raise UnroutableError(f"no queue is bound for {key!r}") from error
+        except (DeliveryError, *BROKER_DOWN) as error:
+            raise TransportDownError(f"not confirmed: {type(error).__name__}") from error
+
+    def _lost(self, *_: object) -> None:
+        self._set(up=False)
+
+    def _back(self, *_: object) -> None:
+        self._set(up=True)
+
+    def _set(self, *, up: bool) -> None:
+        if up is not self.up:
+            self.up = up
+            log.info("broker_connected") if up else log.warning("broker_lost")
+            self._on_state(up)
+
+
+class _Delivery:
+    """One queue's handler as FastStream calls it: decode, handle, then acknowledge, give back, or set aside."""
+
+    def __init__(self, queue: str, consumer: Consumer, transport: RabbitTransport) -> None:
+        self._queue = queue
+        self._consumer = consumer
+        self._transport = transport
+
+    async def __call__(self, raw: RabbitMessage) -> None:
+        try:
+            event = decode(raw.body)
+        except msgspec.DecodeError as error:
+            await self._set_aside(raw, f"cannot be read: {error}")
+            return
+        incoming = raw.raw_message
+        message = Message(
+            event=event,
+            traceparent=_text(raw.headers.get("traceparent")),
+            first_hand=not incoming.redelivered and incoming.exchange == EVENTS.name,
+        )
+        try:
+            await self._consumer.handle(message)
+        except Exception:
+            log.exception("message_not_handled", queue=self._queue, message_id=event.message_id)
+            await _give_back(raw)
+        else:
+            await _settled(raw.ack())
+
+    async def _set_aside(self, raw: RabbitMessage, reason: str) -> None:
+        log.error("message_set_aside", queue=self._queue, message_id=raw.message_id, reason=reason)
+        try:
+            await self._transport.set_aside(self._queue, raw, reason)
+        except (TransportDownError, UnroutableError):
+            await _give_back(raw)
+        else:
+            await _settled(raw.ack())
+
+
+async def _raw(message: StreamMessage[Any]) -> StreamMessage[Any]:
+    """Hand the message through undecoded. Asynchronous, because FastStream runs any other decoder in a thread."""
+    return message
+
+
+async def _give_back(raw: RabbitMessage) -> None:
+    """Have the broker deliver a message again, later each time; after DELIVERY_LIMIT it is a dead letter."""
+    count = int(str(raw.headers.get("x-delivery-count") or 0))
+    await asyncio.sleep(min(NACK_FIRST * 2**count, NACK_MAX))
+    await _settled(raw.nack(requeue=True))
+
+
+async def _settled(answer: Any) -> None:
+    """Send an acknowledgement. On a connection that is gone it cannot be sent, and the message comes again."""
+    with contextlib.suppress(*BROKER_DOWN):
+        await answer
+
+
+def _text(header: object) -> str | None:
+    return header.decode() if isinstance(header, bytes) else header if isinstance(header, str) else None

@@ -1,0 +1,46 @@
+"""From commit to transport: hands rows on as soon as they are committed, and settles what was taken."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from shared.eventstore.outbox import OutboxRow, RowKey
+from shared.messaging.message import Transport, TransportDownError, UnroutableError
+
+log = structlog.get_logger(__name__)
+
+
+class Relay:
+    """Sends rows in the background. A row that could not be sent stays in the outbox, for the dispatcher."""
+
+    def __init__(self, transport: Transport, settle: Callable[[Sequence[RowKey]], None]) -> None:
+        self._transport = transport
+        self._settle = settle
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def hand_on(self, rows: Sequence[OutboxRow]) -> None:
+        """Begin to send rows; call on the event loop, right after their commit."""
+        for row in rows:
+            task = asyncio.get_running_loop().create_task(self._send(row))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, grace: float) -> None:
+        """Wait up to `grace` seconds for what is on its way; the outbox has the rest."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _send(self, row: OutboxRow) -> None:
+        try:
+            await self._transport.send(row)
+        except TransportDownError:
+            return  # Said once by the transport when it went down; the row is safe.
+        except UnroutableError as error:
+            log.error("event_unroutable", message_id=row.event.message_id, error=str(error))
+        except Exception:
+            log.exception("relay_failed", message_id=row.event.message_id)
+        else:
+            self._settle([row.key])

@@ -1,0 +1,196 @@
+"""Configuration from the environment, one frozen class per concern. Nothing is read at import.
+
+In development a missing credential is a warning and the local stand-in takes over; in production it is a refusal that
+names every missing or wrong setting at once.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+DEFAULT_GEMINI_MODEL = "gemini-3.1-flash-image"
+
+
+class SettingsError(Exception):
+    """The configuration cannot work; `problems` has a sentence for each setting that is missing or wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("configuration refused:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        self.problems = problems
+
+
+class _FromEnvironment(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
+    """Settings whose names in the environment are the field names in capitals."""
+
+
+class Process(_FromEnvironment, frozen=True, kw_only=True):
+    """How a process presents itself. `grace_period`: seconds from SIGTERM to the end of what is under way."""
+
+    environment: Literal["development", "production"] = "development"
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console", ""] = ""
+    grace_period: Seconds = 25.0
+
+
+class Database(_FromEnvironment, frozen=True, kw_only=True):
+    """Where PostgreSQL is, as a libpq URL."""
+
+    database_url: str = ""
+
+
+class Broker(_FromEnvironment, frozen=True, kw_only=True):
+    """Where RabbitMQ is, as an AMQP URL with the vhost as its path."""
+
+    amqp_url: str = ""
+
+
+class Objects(_FromEnvironment, frozen=True, kw_only=True):
+    """Where the pictures lie: `s3://bucket` or `file:///dir`. `public_url` is how clients reach this service."""
+
+    object_store_url: str = ""
+    s3_endpoint_url: str = ""
+    s3_region: str = "auto"
+    s3_access_key_id: str = ""
+    s3_secret_access_key: str = ""
+    public_url: str = ""
+
+
+class Generator(_FromEnvironment, frozen=True, kw_only=True):
+    """Who draws. A call takes up to `generator_timeout` seconds and is leased for a little longer.
+
+    `generator_max_unknown` is how many calls with an unknown outcome (each may be billed) a run gets over.
+    """
+
+    generator: Literal["gemini", "local", ""] = ""
+    gemini_api_key: str = ""
+    gemini_model: str = DEFAULT_GEMINI_MODEL
+    gemini_base_url: str = ""
+    generator_timeout: Seconds = 150.0
+    generator_max_unknown: Annotated[int, msgspec.Meta(ge=0)] = 2
+
+
+class Analytics(_FromEnvironment, frozen=True, kw_only=True):
+    """Where product analytics go; nowhere without a key."""
+
+    posthog_api_key: str = ""
+    posthog_host: str = "https://eu.i.posthog.com"
+
+
+class Operators(_FromEnvironment, frozen=True, kw_only=True):
+    """What lets an operator in."""
+
+    operator_token: str = ""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All concerns; a service takes only its own. `warnings` says which stand-ins took over."""
+
+    process: Process
+    database: Database
+    broker: Broker
+    objects: Objects
+    generator: Generator
+    analytics: Analytics
+    operators: Operators
+    warnings: tuple[str, ...] = ()
+
+
+def load(environ: Mapping[str, str], *, data_dir: Path = Path(".darkroom")) -> Settings:
+    """Read, check and complete the configuration. Raises SettingsError naming everything that is wrong at once."""
+    problems: list[str] = []
+    settings = Settings(
+        process=_read(Process, environ, problems),
+        database=_read(Database, environ, problems),
+        broker=_read(Broker, environ, problems),
+        objects=_read(Objects, environ, problems),
+        generator=_read(Generator, environ, problems),
+        analytics=_read(Analytics, environ, problems),
+        operators=_read(Operators, environ, problems),
+    )
+    problems += _wrong(settings)
+    production = settings.process.environment == "production"
+    missing = _missing(settings)
+    if production:
+        problems += missing
+    if problems:
+        raise SettingsError(problems)
+    return _with_stand_ins(settings, () if production else tuple(missing), data_dir)
+
+
+def _read(kind: type[S], environ: Mapping[str, str], problems: list[str]) -> S:
+    """Convert one concern, setting by setting, so that each wrong one is named; an empty value counts as unset."""
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        raw = environ.get(field.encode_name, "").strip()
+        if not raw:
+            continue
+        try:
+            values[field.name] = msgspec.convert(raw, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            problems.append(f"{field.encode_name}={raw!r}: {error}")
+    return kind(**values)
+
+
+def _wrong(settings: Settings) -> list[str]:
+    """Name settings that have a value which cannot work."""
+    found = []
+    schemes = (
+        ("DATABASE_URL", settings.database.database_url, ("postgresql", "postgres")),
+        ("AMQP_URL", settings.broker.amqp_url, ("amqp", "amqps")),
+        ("OBJECT_STORE_URL", settings.objects.object_store_url, ("s3", "file")),
+        ("S3_ENDPOINT_URL", settings.objects.s3_endpoint_url, ("http", "https")),
+        ("GEMINI_BASE_URL", settings.generator.gemini_base_url, ("http", "https")),
+        ("POSTHOG_HOST", settings.analytics.posthog_host, ("http", "https")),
+        ("PUBLIC_URL", settings.objects.public_url, ("http", "https")),
+    )
+    for name, value, allowed in schemes:
+        if value and urlsplit(value).scheme not in allowed:
+            found.append(f"{name} must be a URL that begins with {' or '.join(a + '://' for a in allowed)}")
+    store = urlsplit(settings.objects.object_store_url)
+    if store.scheme == "s3" and not store.netloc:
+        found.append("OBJECT_STORE_URL names no bucket: write s3://bucket")
+    if settings.generator.generator == "gemini" and not settings.generator.gemini_api_key:
+        found.append("GENERATOR=gemini needs GEMINI_API_KEY")
+    return found
+
+
+def _missing(settings: Settings) -> list[str]:
+    """Name what production cannot do without, and what development has a stand-in for."""
+    found = []
+    if not settings.database.database_url:
+        found.append("DATABASE_URL is not set")
+    if not settings.broker.amqp_url:
+        found.append("AMQP_URL is not set")
+    if not settings.objects.object_store_url:
+        found.append("OBJECT_STORE_URL is not set")
+    if settings.objects.object_store_url.startswith("s3:"):
+        for name in ("s3_access_key_id", "s3_secret_access_key"):
+            if not getattr(settings.objects, name):
+                found.append(f"{name.upper()} is not set")
+    if not settings.generator.generator and not settings.generator.gemini_api_key:
+        found.append("GENERATOR is not set, and there is no GEMINI_API_KEY")
+    if not settings.operators.operator_token:
+        found.append("OPERATOR_TOKEN is not set")
+    return found
+
+
+def _with_stand_ins(settings: Settings, warnings: tuple[str, ...], data_dir: Path) -> Settings:
+    """Complete a configuration: in development a local directory for objects; the generator by the key's presence."""
+    objects, generator = settings.objects, settings.generator
+    if not objects.object_store_url:
+        directory = (data_dir / "objects").absolute().as_uri()
+        objects = msgspec.structs.replace(objects, object_store_url=directory)
+    if not generator.generator:
+        choice: Literal["gemini", "local"] = "gemini" if generator.gemini_api_key else "local"
+        generator = msgspec.structs.replace(generator, generator=choice)
+    return msgspec.structs.replace(settings, objects=objects, generator=generator, warnings=warnings)
