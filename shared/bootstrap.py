@@ -16,6 +16,7 @@ from shared.eventstore.group_commit import GroupCommit
 from shared.eventstore.outbox import OutboxRow, OutboxSweep
 from shared.eventstore.store import EventStore
 from shared.imaging.cpu import CpuPool
+from shared.messaging.breaker import Breaker
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.embedded import EmbeddedTransport
 from shared.messaging.message import Consumer, Transport
@@ -90,9 +91,10 @@ class Runtime:
         self._background: list[Callable[[], Awaitable[None]]] = []
         self._states: dict[str, bool] = {}
 
-    def attach_stage(self, stage: Stage, handler: Handler[Any]) -> None:
-        """Have this process run a stage."""
-        consumer = StageConsumer(stage, handler, self.store)
+    def attach_stage(self, stage: Stage, handler: Handler[Any], *, down_codes: frozenset[str] = frozenset()) -> None:
+        """Have this process run a stage; failures with `down_codes` say that what the stage calls is down."""
+        breaker = Breaker(down_codes, on_state=partial(self._note_state, f"what {stage} calls"))
+        consumer = StageConsumer(stage, handler, self.store, breaker)
         self.transport.consume(SAGA[stage].queue, consumer, concurrency=SAGA[stage].concurrency)
 
     def attach_dispatcher(self) -> None:

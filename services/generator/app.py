@@ -5,12 +5,17 @@ import socket
 from functools import partial
 
 from contracts.events import Stage
-from services.generator.gemini import DEFAULT_BASE_URL, GeminiProvider
+from services.generator.gemini import GeminiProvider
 from services.generator.handler import CallPolicy, generate_picture
 from services.generator.local import LocalProvider
 from services.generator.provider import Provider
 from shared.bootstrap import Runtime
-from shared.settings import Generator
+from shared.settings import Generator, SettingsError
+
+PROVIDER_DOWN = frozenset(
+    {"PROVIDER_UNAVAILABLE", "PROVIDER_UNREACHABLE", "PROVIDER_TIMED_OUT", "PROVIDER_RATE_LIMITED", "STAGE_TIMED_OUT"}
+)
+"""Failures that say the provider is down or wants peace, so that the next run would fare no better."""
 
 
 def attach(runtime: Runtime) -> None:
@@ -26,19 +31,19 @@ def attach(runtime: Runtime) -> None:
         partial(
             generate_picture,
             objects=runtime.objects,
-            cpu=runtime.cpu,
             provider=_provider(settings, runtime),
             policy=policy,
         ),
+        down_codes=PROVIDER_DOWN,
     )
 
 
 def _provider(settings: Generator, runtime: Runtime) -> Provider:
     if settings.generator == "local":
         return LocalProvider(runtime.cpu)
-    return GeminiProvider(
-        settings.gemini_api_key,
-        settings.gemini_model,
-        settings.gemini_base_url or DEFAULT_BASE_URL,
-        settings.generator_timeout,
-    )
+    try:
+        return GeminiProvider(
+            settings.gemini_api_key, settings.gemini_model, settings.gemini_base_url, settings.generator_timeout
+        )
+    except ValueError as error:
+        raise SettingsError([f"GEMINI_…: {error}"]) from error

@@ -7,7 +7,7 @@ import msgspec
 
 from contracts.events import ImageGenerated, ImageValidated
 from services.generator.provider import GeneratedImage, Provider
-from shared.imaging import CpuPool, ImageHeader, ImageRefused, read_header
+from shared.imaging import ImageHeader, ImageRefused, read_header
 from shared.messaging.stage import StageContext
 from shared.storage.keys import generated_key
 from shared.storage.port import ObjectStore
@@ -15,16 +15,21 @@ from shared.upload.errors import RetryableFailure
 
 
 class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a call may take in seconds, who makes it, and how many calls of unknown outcome a run gets over."""
+    """Who calls, how long a call may take in seconds, and how many calls of unknown outcome a run gets over."""
 
     worker: str
     timeout: float
     max_unknown: int
 
     @property
+    def give_up(self) -> float:
+        """Seconds after which a call is abandoned that did not keep its own time-out."""
+        return self.timeout * 1.1 + 1
+
+    @property
     def lease(self) -> dt.timedelta:
-        """The call's time and a fifth more, for putting the picture away."""
-        return dt.timedelta(seconds=self.timeout * 1.2 + 1)
+        """How long a call is claimed for: until it is given up, and a little more to put the picture away."""
+        return dt.timedelta(seconds=self.timeout * 1.2 + 2)
 
 
 async def generate_picture(
@@ -32,7 +37,6 @@ async def generate_picture(
     context: StageContext,
     *,
     objects: ObjectStore,
-    cpu: CpuPool,
     provider: Provider,
     policy: CallPolicy,
 ) -> ImageGenerated:
@@ -46,12 +50,12 @@ async def generate_picture(
     if picture is None:
         original = await objects.get(event.original_key)
         await context.claim_call(worker=policy.worker, lease=policy.lease, max_unknown=policy.max_unknown)
-        async with asyncio.timeout(policy.timeout):
+        async with asyncio.timeout(policy.give_up):
             picture = await provider.generate(original, f"image/{event.format}")
-        header = await _header(picture, cpu)
+        header = _header(picture)
         await objects.put(key, picture.data, picture.content_type)
     else:
-        header = await _header(picture, cpu)
+        header = _header(picture)
     return context.fact(
         ImageGenerated,
         generated_key=key,
@@ -73,9 +77,9 @@ async def _left_behind(objects: ObjectStore, key: str) -> GeneratedImage | None:
     return GeneratedImage(data=await objects.get(key), content_type=info.content_type)
 
 
-async def _header(picture: GeneratedImage, cpu: CpuPool) -> ImageHeader:
+def _header(picture: GeneratedImage) -> ImageHeader:
     """Read the picture's size. A broken one is not put away: the next try would find it and fail again."""
     try:
-        return await cpu.run(read_header, picture.data)
+        return read_header(picture.data)
     except ImageRefused as refused:
         raise RetryableFailure("PROVIDER_BROKEN_IMAGE", "The picture came back broken.") from refused

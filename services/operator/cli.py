@@ -52,7 +52,11 @@ def serve(name: str) -> None:
     """Run a service against DATABASE_URL and AMQP_URL until SIGTERM."""
     from services.operator.serve import serve as work  # noqa: PLC0415 — each command loads only what it needs
 
-    run(work(settings_or_exit(), name))
+    try:
+        run(work(settings_or_exit(), name))
+    except SettingsError as refused:
+        click.echo(str(refused), err=True)
+        sys.exit(2)
 
 
 @main.command()

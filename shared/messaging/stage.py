@@ -14,6 +14,7 @@ import structlog
 from contracts.events import GenerationStarted, RunEvent, Stage
 from shared.eventstore.group_commit import ConflictError
 from shared.eventstore.store import EventStore, utc_now
+from shared.messaging.breaker import Breaker
 from shared.messaging.failure_policy import as_failure
 from shared.messaging.message import Message
 from shared.upload.decisions import due_input, record, record_failure, start_generation
@@ -86,14 +87,18 @@ Handler = Callable[[E, StageContext], Awaitable[RunEvent | tuple[RunEvent, ...]]
 class StageConsumer:
     """Runs one stage. Many messages at a time; each is done, recorded as failed, or left for a redelivery."""
 
-    def __init__(self, stage: Stage, handler: Handler[RunEvent], store: EventStore) -> None:
+    def __init__(
+        self, stage: Stage, handler: Handler[RunEvent], store: EventStore, breaker: Breaker | None = None
+    ) -> None:
         self.spec: StageSpec = SAGA[stage]
         self._handler = handler
         self._store = store
+        self._breaker = breaker or Breaker()
         self._jitter = random.Random()
 
     async def handle(self, message: Message) -> None:
         """Carry one upload through this stage, if it is due. Returns once that is recorded, or there is nothing to do."""
+        await self._breaker.wait()
         try:
             work = self._first_hand(message) or await self._look(message)
             while work is not None:
@@ -135,6 +140,7 @@ class StageConsumer:
         except Exception as error:
             await self._record_failure(work, message, error, context.call)
         else:
+            self._breaker.succeeded()
             await self._record(work, message, made if isinstance(made, tuple) else (made,))
             took = round((asyncio.get_running_loop().time() - began) * 1000)
             log.info("stage_done", stage=self.spec.stage, **_ids(work), ms=took)
@@ -152,6 +158,7 @@ class StageConsumer:
 
     async def _record_failure(self, work: Work, message: Message, error: Exception, call: int | None) -> None:
         failure = as_failure(error, call_under_way=call is not None)
+        self._breaker.failed(failure.code)
         while True:
             upload = await self._store.load(work.event.upload_id)
             failed = record_failure(
