@@ -31,6 +31,7 @@ def attach(runtime: Runtime) -> None:
         partial(
             generate_picture,
             objects=runtime.objects,
+            cpu=runtime.cpu,
             provider=_provider(settings, runtime),
             policy=policy,
         ),

@@ -6,12 +6,13 @@ import datetime as dt
 import msgspec
 
 from contracts.events import ImageGenerated, ImageValidated
+from services.generator.prepare import CONTENT_TYPE, prepare
 from services.generator.provider import GeneratedImage, Provider
-from shared.imaging import ImageHeader, ImageRefused, read_header
+from shared.imaging import CpuPool, ImageHeader, ImageRefused, read_header
 from shared.messaging.stage import StageContext
 from shared.storage.keys import generated_key
 from shared.storage.port import ObjectStore
-from shared.upload.errors import RetryableFailure
+from shared.upload.errors import FinalFailure, RetryableFailure
 
 
 class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ async def generate_picture(
     context: StageContext,
     *,
     objects: ObjectStore,
+    cpu: CpuPool,
     provider: Provider,
     policy: CallPolicy,
 ) -> ImageGenerated:
@@ -48,10 +50,10 @@ async def generate_picture(
     key = generated_key(event.upload_id, event.workflow_run_id, generation)
     picture = await _left_behind(objects, key) if context.calls else None
     if picture is None:
-        original = await objects.get(event.original_key)
+        photo = await _photo(objects, event.original_key, cpu)
         await context.claim_call(worker=policy.worker, lease=policy.lease, max_unknown=policy.max_unknown)
         async with asyncio.timeout(policy.give_up):
-            picture = await provider.generate(original, f"image/{event.format}")
+            picture = await provider.generate(photo, CONTENT_TYPE)
         header = _header(picture)
         await objects.put(key, picture.data, picture.content_type)
     else:
@@ -67,6 +69,13 @@ async def generate_picture(
         height=header.height,
         size_bytes=len(picture.data),
     )
+
+
+async def _photo(objects: ObjectStore, key: str, cpu: CpuPool) -> bytes:
+    try:
+        return await cpu.run(prepare, await objects.get(key))
+    except ImageRefused as refused:
+        raise FinalFailure(refused.code, refused.message) from refused
 
 
 async def _left_behind(objects: ObjectStore, key: str) -> GeneratedImage | None:

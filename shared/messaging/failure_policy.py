@@ -1,5 +1,6 @@
 """Every error a stage can end in, in the saga's words: try again, or end the run."""
 
+from shared.imaging.cpu import CpuBusyError
 from shared.storage.port import ObjectMissingError, ObjectStoreError
 from shared.upload.errors import FinalFailure, RetryableFailure, StageFailure
 
@@ -15,6 +16,8 @@ def as_failure(error: Exception, *, call_under_way: bool) -> StageFailure:
             return error
         case TimeoutError():
             return RetryableFailure("STAGE_TIMED_OUT", "This step took too long.", outcome_unknown=call_under_way)
+        case CpuBusyError():
+            return RetryableFailure("BUSY", "Many pictures are being worked on right now.", outcome_unknown=call_under_way)
         case ObjectMissingError():
             return FinalFailure("OBJECT_MISSING", "The picture is no longer there. Please upload it again.")
         case ObjectStoreError():
