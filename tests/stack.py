@@ -15,7 +15,7 @@ import httpx
 
 from tests.servers import free_port
 
-SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher")
+SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics")
 
 
 class Stack:

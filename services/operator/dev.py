@@ -18,7 +18,7 @@ from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-EMBEDDED = ("gateway", "validator", "generator", "storer", "watermarker")
+EMBEDDED = ("gateway", "validator", "generator", "storer", "watermarker", "analytics")
 
 
 async def dev(settings: Settings, data_dir: Path) -> None:

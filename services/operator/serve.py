@@ -10,7 +10,7 @@ from shared.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 
-ALL = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher")
+ALL = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics")
 
 
 async def serve(settings: Settings, name: str) -> None:
