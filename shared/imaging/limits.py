@@ -1,0 +1,61 @@
+"""What a picture must be to be accepted. Every refusal has a stable code and a sentence fit for a person."""
+
+import enum
+
+import msgspec
+
+MIN_SIDE = 64
+"""Pixels of the shortest side."""
+MAX_PIXELS = 50_000_000
+"""Width times height."""
+MAX_BYTES_HELD = 200_000_000
+"""What a decoder may hold at a time: some pictures cannot be decoded line by line and are in memory whole."""
+
+
+class Refusal(enum.StrEnum):
+    """Why a picture is refused. The names are part of the HTTP API and of events."""
+
+    UNSUPPORTED_IMAGE = "UNSUPPORTED_IMAGE"
+    IMAGE_TOO_SMALL = "IMAGE_TOO_SMALL"
+    IMAGE_TOO_LARGE = "IMAGE_TOO_LARGE"
+    IMAGE_CORRUPT = "IMAGE_CORRUPT"
+
+
+class ImageRefused(Exception):  # noqa: N818 — named for the fact, like the domain's refusals
+    """The picture is not accepted, and would not be the next time. `message` is fit for a person."""
+
+    def __init__(self, code: Refusal, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class ImageHeader(msgspec.Struct, frozen=True):
+    """What a picture says of itself, read without decoding it. Sides are in pixels, as a viewer shows them (turned)."""
+
+    width: int
+    height: int
+    format: str
+    content_type: str
+
+
+def check_size(width: int, height: int, bytes_held_per_pixel: int) -> None:
+    """Refuse a picture that is too small to be of use, or too large to be decoded in bounded memory."""
+    if min(width, height) < MIN_SIDE:
+        message = f"The picture is {width} by {height} pixels; each side needs at least {MIN_SIDE}."
+        raise ImageRefused(Refusal.IMAGE_TOO_SMALL, message)
+    pixels = width * height
+    if pixels > MAX_PIXELS:
+        message = f"The picture has {_megapixels(pixels)} megapixels; at most {_megapixels(MAX_PIXELS)} are accepted."
+        raise ImageRefused(Refusal.IMAGE_TOO_LARGE, message)
+    if pixels * bytes_held_per_pixel > MAX_BYTES_HELD:
+        message = (
+            f"The picture has {_megapixels(pixels)} megapixels; saved this way (progressive, interlaced or AVIF), "
+            f"at most {_megapixels(MAX_BYTES_HELD // bytes_held_per_pixel)} are accepted. Save it as a plain JPEG."
+        )
+        raise ImageRefused(Refusal.IMAGE_TOO_LARGE, message)
+
+
+def _megapixels(pixels: int) -> str:
+    # Rounded up to a tenth: 50,000,001 pixels must not read "has 50, at most 50".
+    return f"{-(-pixels // 100_000) / 10:g}"
