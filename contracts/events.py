@@ -1,6 +1,6 @@
 """Every event of the Upload aggregate, as one tagged union of frozen Structs.
 
-The same Struct is the domain event, the stored event (msgspec JSON in the event table) and the message body on RabbitMQ.
+The same Struct is the domain event, the stored event (as JSON in the event table) and the message body on RabbitMQ.
 Instants are timezone-aware UTC datetimes, sizes are bytes, lengths are pixels, keys name objects in the object store.
 An event is never changed once recorded; its `type` tag is its name for ever.
 """
@@ -81,7 +81,7 @@ class _RunFact(_Fact, frozen=True, kw_only=True):
 
 
 class UploadRegistered(_Fact, frozen=True, kw_only=True, tag="UploadRegistered"):
-    """An original lies in the object store. Recorded by the gateway; nobody reacts. Never published: it names the e-mail."""
+    """An original lies in the object store. Recorded by the gateway; never published, since it names the e-mail."""
 
     email: str
     session_token_digest: str

@@ -60,13 +60,13 @@ class BothWays(Transport, Protocol):
 
 
 class Runtime:
-    """One process's parts, wired. Services attach to it; `run` starts it all and ends it in the order that loses nothing."""
+    """One process's parts, wired. Services attach to it; `run` starts it all and ends it so that nothing is lost."""
 
     def __init__(self, settings: Settings, transport: BothWays, *, public_url: str) -> None:
         self.settings = settings
         self.transport = transport
         self.application = UploadsApplication(settings.database.database_url)
-        self.relay = Relay(transport, lambda keys: self.commits.settle(keys))
+        self.relay = Relay(transport, lambda keys: self.commits.settle(keys))  # noqa: PLW0108 — made below
         self.commits = GroupCommit(
             self.application, on_committed=self._hand_on, on_state=partial(self._note_state, "database")
         )

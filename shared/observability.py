@@ -7,7 +7,7 @@ import structlog
 
 
 def configure_logging(level: str, log_format: str) -> None:
-    """Set up logging for the process; `log_format` is `json` or `console`. Libraries' warnings come out the same way."""
+    """Set up logging; `log_format` is `json` or `console`. Libraries' warnings come out the same way."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -174,9 +174,8 @@ def _missing(settings: Settings) -> list[str]:
     if not settings.objects.object_store_url:
         found.append("OBJECT_STORE_URL is not set")
     if settings.objects.object_store_url.startswith("s3:"):
-        for name in ("s3_access_key_id", "s3_secret_access_key"):
-            if not getattr(settings.objects, name):
-                found.append(f"{name.upper()} is not set")
+        names = ("s3_access_key_id", "s3_secret_access_key")
+        found += [f"{name.upper()} is not set" for name in names if not getattr(settings.objects, name)]
     if not settings.generator.generator and not settings.generator.gemini_api_key:
         found.append("GENERATOR is not set, and there is no GEMINI_API_KEY")
     if not settings.operators.operator_token:

@@ -40,7 +40,7 @@ async def serving() -> AsyncIterator[PosthogServer]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    server.url = "http://127.0.0.1:%d" % runner.addresses[0][1]
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield server
     finally:

@@ -102,7 +102,7 @@ class Stack:
 def eventually(
     true: Callable[[], bool], *, within: float, every: float = 0.1, or_show: Callable[[], str] = lambda: ""
 ) -> None:
-    """Wait for a condition. Raises AssertionError with `or_show` where it does not come true within `within` seconds."""
+    """Wait for a condition. Raises AssertionError with `or_show` where it is not true within `within` seconds."""
     deadline = time.monotonic() + within
     while not true():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What the AI provider gets to see: upright, no larger than it makes use of, and without what the camera wrote into it."""
+"""What the AI provider gets to see: upright, no larger than is of use, without what the camera wrote into it."""
 
 from shared.imaging.codec import open_fitted, to_jpeg
 

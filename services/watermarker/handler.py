@@ -12,7 +12,7 @@ from shared.upload.errors import FinalFailure
 async def watermark_preview(
     event: ResultStored, context: StageContext, *, objects: ObjectStore, cpu: CpuPool
 ) -> tuple[PreviewWatermarked, ProcessingCompleted]:
-    """Stamp the result and say where the stamped bytes are; the run ends here. Raises FinalFailure on a broken result."""
+    """Stamp the result and say where the stamped bytes are: the end of the run. Raises FinalFailure on a broken one."""
     data = await objects.get(event.result_key)
     try:
         preview = await cpu.run(stamp, data)

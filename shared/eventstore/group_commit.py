@@ -32,7 +32,7 @@ RETRY_FIRST, RETRY_MAX = 0.1, 5.0
 
 
 class ConflictError(Exception):
-    """Somebody else recorded an event at this version first. Nothing of the append was written: load and decide again."""
+    """Somebody else recorded an event at this version first. Nothing was written: load and decide again."""
 
 
 class StoreUnavailableError(Exception):
@@ -58,14 +58,14 @@ StateChanged = Callable[[bool], None]
 
 
 class GroupCommit:
-    """The process's only writer of events. Lives on one event loop; the blocking library runs in a thread of its own."""
+    """The process's only writer of events. Lives on one event loop; the blocking library runs in its own thread."""
 
     def __init__(
         self,
         application: UploadsApplication,
         *,
         on_committed: Committed,
-        on_state: StateChanged = lambda up: None,
+        on_state: StateChanged = lambda _: None,
         max_group: int = MAX_GROUP,
     ) -> None:
         self._application = application
@@ -86,8 +86,8 @@ class GroupCommit:
     async def append(self, events: Sequence[Event], outbox: Sequence[OutboxRow], *, wait: float | None = None) -> None:
         """Commit consecutive events of one upload with their outbox rows; the rows due now are handed on right after.
 
-        Waits for the database for up to `wait` seconds (None: for ever). Raises ConflictError, StoreUnavailableError, or
-        the library's PersistenceError where the database refuses the append itself.
+        Waits for the database for up to `wait` seconds (None: for ever). Raises ConflictError, StoreUnavailableError,
+        or the library's PersistenceError where the database refuses the append itself.
         """
         if self._closing:
             raise StoreUnavailableError("the writer is closing")
@@ -113,7 +113,7 @@ class GroupCommit:
         self._thread.shutdown(wait=False)
 
     async def _withdraw(self, waiting: Append) -> None:
-        """Give up an append that nobody has begun to write; one that is being written is waited for, to know its fate."""
+        """Give up an append that nobody has begun to write; one that is being written is waited for."""
         with contextlib.suppress(ValueError):
             self._waiting.remove(waiting)
             raise StoreUnavailableError("the database did not answer in time")
@@ -127,7 +127,7 @@ class GroupCommit:
                 await self._write(group, settled)
 
     async def _wait_for_work(self) -> None:
-        """Return once an append waits; settled rows alone are worth a transaction only after SETTLE_DELAY, or in numbers."""
+        """Return once an append waits; settled rows alone are worth a transaction after SETTLE_DELAY, or in numbers."""
         while not self._waiting and not self._closing and len(self._settled) < self._max_group:
             self._wake.clear()
             try:
@@ -175,7 +175,7 @@ class GroupCommit:
         return [append for append in group if not append.done.done()]
 
     def _resolve(self, group: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
-        """Tell each waiter, hand on what is due now, and refuse rivals of what was just written without asking again."""
+        """Tell each waiter, hand on what is due now, and refuse rivals of what was just written."""
         written = {a.upload_id: a.events[-1].version for a, o in zip(group, outcomes, strict=True) if o is None}
         for append, outcome in zip(group, outcomes, strict=True):
             _tell(append, outcome)
@@ -189,7 +189,7 @@ class GroupCommit:
     # From here on: in the writer's thread.
 
     def _commit(self, group: Sequence[Append], settled: Sequence[RowKey]) -> list[Outcome]:
-        """Commit a group; give each append's outcome. Raises OperationalError or InterfaceError with the fate unknown."""
+        """Commit a group; give each outcome. Raises OperationalError or InterfaceError where the fate is unknown."""
         try:
             self._save(group, settled)
         except IntegrityError:

@@ -163,7 +163,8 @@ class OutboxSweep:
         """Have a row looked at again at `until`."""
         async with self._pool.connection() as conn:
             await conn.execute(
-                "UPDATE outbox SET available_at = %s WHERE upload_id = %s AND version = %s AND target = %s", (until, *key)
+                "UPDATE outbox SET available_at = %s WHERE upload_id = %s AND version = %s AND target = %s",
+                (until, *key),
             )
 
     async def depth(self) -> tuple[int, float]:

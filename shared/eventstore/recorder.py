@@ -52,19 +52,19 @@ UPSERT = SQL(
 class UploadRecorder(PostgresApplicationRecorder):
     """Writes events, `uploads` rows and outbox rows in one transaction, or none of them.
 
-    The library's own table lock and NOTIFY are left out: the lock would let only one process append at a time, and it is
-    needed only by readers who follow the notification log as it grows. Nobody here does (see ARCHITECTURE.md): delivery
-    goes by the outbox.
+    The library's own table lock and NOTIFY are left out: the lock would let only one process append at a time, and is
+    needed only by readers who follow the notification log as it grows. Nobody here does (see ARCHITECTURE.md):
+    delivery goes by the outbox.
     """
 
-    # Without the library's ten blind retries: after a lost connection nobody knows whether the transaction was committed,
-    # and only the group commit can tell its own rows from a rival's.
+    # Without the library's ten blind retries: after a lost connection nobody knows whether the transaction was
+    # committed, and only the group commit can tell its own rows from a rival's.
     insert_events = PostgresApplicationRecorder.insert_events.__wrapped__
 
     def _insert_events(
         self,
         curs: Cursor[DictRow],
-        stored_events: Sequence[StoredEvent],
+        stored_events: Sequence[StoredEvent],  # noqa: ARG002 — the hook's signature is the library's
         *,
         changes: Sequence[RowChange] = (),
         outbox: Sequence[OutboxRow] = (),

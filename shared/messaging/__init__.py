@@ -1,1 +1,1 @@
-"""How events travel and how stages react. RabbitMQ through FastStream, or embedded in one process; one saga for both."""
+"""How events travel and how stages react: RabbitMQ through FastStream, or embedded in one process."""

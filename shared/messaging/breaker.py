@@ -22,7 +22,7 @@ class Breaker:
         threshold: int = 5,
         pause: float = 5.0,
         pause_max: float = 60.0,
-        on_state: Callable[[bool], None] = lambda closed: None,
+        on_state: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._opens_on = opens_on
         self._threshold = threshold

@@ -1,4 +1,4 @@
-"""The dispatcher: hands on what a crash left in the outbox and what falls due, and looks after runs that went silent."""
+"""The dispatcher: hands on what a crash left in the outbox and what falls due; looks after runs that went silent."""
 
 import asyncio
 import random
@@ -70,7 +70,7 @@ class Dispatcher:
         except TransportDownError:
             return
         except UnroutableError as error:
-            log.error("event_unroutable", message_id=row.event.message_id, error=str(error))
+            log.error("event_unroutable", message_id=row.event.message_id, error=str(error))  # noqa: TRY400 — says it all
         except (DatabaseError, PoolTimeout):
             return
         except Exception:

@@ -8,8 +8,8 @@ from shared.upload.errors import FinalFailure, RetryableFailure, StageFailure
 def as_failure(error: Exception, *, call_under_way: bool) -> StageFailure:
     """Give the failure to record for what a stage raised.
 
-    `call_under_way` says that the AI provider had been called and not been heard of, so the outcome is unknown. An error
-    that nobody foresaw is tried again: a run ends with a reason even where the reason is a bug.
+    `call_under_way` says that the AI provider had been called and not been heard of, so the outcome is unknown. An
+    error that nobody foresaw is tried again: a run ends with a reason even where the reason is a bug.
     """
     match error:
         case StageFailure():
@@ -17,7 +17,9 @@ def as_failure(error: Exception, *, call_under_way: bool) -> StageFailure:
         case TimeoutError():
             return RetryableFailure("STAGE_TIMED_OUT", "This step took too long.", outcome_unknown=call_under_way)
         case CpuBusyError():
-            return RetryableFailure("BUSY", "Many pictures are being worked on right now.", outcome_unknown=call_under_way)
+            return RetryableFailure(
+                "BUSY", "Many pictures are being worked on right now.", outcome_unknown=call_under_way
+            )
         case ObjectMissingError():
             return FinalFailure("OBJECT_MISSING", "The picture is no longer there. Please upload it again.")
         case ObjectStoreError():

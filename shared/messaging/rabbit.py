@@ -26,7 +26,7 @@ CONFIRM_TIMEOUT = 10.0
 CONNECT_FIRST, CONNECT_MAX = 0.2, 5.0
 """Seconds between tries to connect: doubling from the first to the last, with jitter."""
 NACK_FIRST, NACK_MAX = 0.5, 30.0
-"""Seconds before a message is given back that could not be handled: by its delivery count, so that it is no hot loop."""
+"""Seconds before a message is given back that could not be handled: more with each delivery, to be no hot loop."""
 
 # What a broken connection can raise, from three libraries' layers. A confirm that never comes is a TimeoutError.
 BROKER_DOWN = (AMQPError, ConnectionError, OSError, TimeoutError, RuntimeError)
@@ -35,7 +35,7 @@ BROKER_DOWN = (AMQPError, ConnectionError, OSError, TimeoutError, RuntimeError)
 class RabbitTransport:
     """This process's one connection to the broker, for both directions. Comes back by itself after an outage."""
 
-    def __init__(self, url: str, *, grace: float, on_state: Callable[[bool], None] = lambda up: None) -> None:
+    def __init__(self, url: str, *, grace: float, on_state: Callable[[bool], None] = lambda _: None) -> None:
         self.up = False
         self._on_state = on_state
         self._broker = RabbitBroker(
@@ -88,11 +88,15 @@ class RabbitTransport:
             await self._broker.stop()
 
     async def send(self, row: OutboxRow) -> None:
-        """Publish a row's event and wait until the broker has it on disk. Raises UnroutableError, TransportDownError."""
+        """Publish a row's event; wait until the broker has it on disk. Raises UnroutableError, TransportDownError."""
         if not self.up:
             raise TransportDownError("the broker is away")
         event = row.event
-        headers = {"schema_version": event.schema_version, "causation_id": row.causation_id, "traceparent": row.traceparent}
+        headers = {
+            "schema_version": event.schema_version,
+            "causation_id": row.causation_id,
+            "traceparent": row.traceparent,
+        }
         to_exchange = row.target == EXCHANGE
         await self._publish(
             encode(event),

@@ -39,7 +39,7 @@ class Relay:
         except TransportDownError:
             return  # Said once by the transport when it went down; the row is safe.
         except UnroutableError as error:
-            log.error("event_unroutable", message_id=row.event.message_id, error=str(error))
+            log.error("event_unroutable", message_id=row.event.message_id, error=str(error))  # noqa: TRY400 — says it all
         except Exception:
             log.exception("relay_failed", message_id=row.event.message_id)
         else:

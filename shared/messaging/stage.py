@@ -97,7 +97,7 @@ class StageConsumer:
         self._jitter = random.Random()
 
     async def handle(self, message: Message) -> None:
-        """Carry one upload through this stage, if it is due. Returns once that is recorded, or there is nothing to do."""
+        """Carry one upload through this stage, if it is due. Returns once that is recorded, or nothing is to do."""
         await self._breaker.wait()
         try:
             work = self._first_hand(message) or await self._look(message)
@@ -137,7 +137,7 @@ class StageConsumer:
                 made = await self._handler(work.event, context)
         except (ConflictError, FencedError, LeaseHeldError):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 — whatever it is, the run has to be told
             await self._record_failure(work, message, error, context.call)
         else:
             self._breaker.succeeded()

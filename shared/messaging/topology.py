@@ -21,7 +21,7 @@ def dead(queue: str) -> str:
 
 
 def work_queue(name: str, *, declare: bool = True) -> RabbitQueue:
-    """Give a stage's queue: a message it cannot get rid of moves to its dead-letter queue, and is not lost on the way."""
+    """Give a stage's queue: a message it cannot get rid of moves to its dead letters, and is not lost on the way."""
     arguments: QuorumQueueArgs = {
         "x-delivery-limit": DELIVERY_LIMIT,
         "x-dead-letter-exchange": "",

@@ -1,8 +1,8 @@
 """Rebuild `uploads` from the events into a new table, beside live traffic, and swap it in.
 
 The notification ids of concurrent writers commit out of order, so the highest id that a scan sees is no safe mark. The
-mark is taken under a lock that waits for writers in flight and holds new ones off for a moment: what was committed then is
-in the scan, and every later event has a higher id.
+mark is taken under a lock that waits for writers in flight and holds new ones off for a moment: what was committed then
+is in the scan, and every later event has a higher id.
 """
 
 from collections.abc import Iterable, Iterator
@@ -129,7 +129,9 @@ def _swap(conn: psycopg.Connection) -> None:
     """Put the rebuilt table in the live one's place, and give its indexes their usual names."""
     conn.execute("DROP TABLE uploads")
     conn.execute("ALTER TABLE uploads_rebuilt RENAME TO uploads")
-    names = conn.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'uploads' AND schemaname = current_schema()")
+    names = conn.execute(
+        "SELECT indexname FROM pg_indexes WHERE tablename = 'uploads' AND schemaname = current_schema()"
+    )
     for (name,) in names.fetchall():
         usual = Identifier(name.replace("uploads_rebuilt_", "uploads_"))
         conn.execute(SQL("ALTER INDEX {} RENAME TO {}").format(Identifier(name), usual))

@@ -65,7 +65,7 @@ STATED = frozenset({"error_code", "error_message", "error_retryable", "version",
 """Columns that every change sets, null included."""
 
 
-def change_of(event: Event) -> RowChange:
+def change_of(event: Event) -> RowChange:  # noqa: C901 — one case an event, nothing else
     """Give what one event does to its upload's row."""
     change = RowChange(id=event.upload_id, version=event.version, updated_at=event.occurred_at)
     match event:
@@ -102,7 +102,7 @@ def change_of(event: Event) -> RowChange:
 
 
 def merge(row: RowChange, change: RowChange) -> RowChange:
-    """Apply a later change to a row (or to an earlier change of the same row), in place. SQL does the same: `UPSERT`."""
+    """Apply a later change to a row (or to an earlier change of it), in place. SQL does the same: `UPSERT`."""
     for column in COLUMNS:
         value = getattr(change, column)
         if column == "progress":

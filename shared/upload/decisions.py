@@ -52,7 +52,7 @@ def request_processing(upload: Upload, *, workflow_run_id: UUID, now: dt.datetim
 
 
 def due_input(upload: Upload, stage: Stage) -> RunEvent | None:
-    """Give the event that `stage` has to work from now, or None where the stage is not due (done, failed, elsewhere)."""
+    """Give the event that `stage` has to work from now, or None where it is not due (done, failed, elsewhere)."""
     if upload.status is not Status.PROCESSING or upload.stage is not stage:
         return None
     return upload.inputs.get(stage)
@@ -106,7 +106,7 @@ def record_failure(
     now: dt.datetime,
     jitter: random.Random,
 ) -> StageAttemptFailed | ProcessingFailed:
-    """Note that a stage's try failed: it is tried again later, or the run ends where the failure is final or one too many.
+    """Note that a stage's try failed: it is tried again later, or the run ends where that is final or one too many.
 
     Raises FencedError as `record` does, and where another worker has claimed a call after `call`: its try is alive.
     """
@@ -168,7 +168,7 @@ def request_replay(
 
 
 def backoff(stage: Stage, stage_attempt: int, retry_after: float, jitter: random.Random) -> dt.timedelta:
-    """Give the wait after try number `stage_attempt`: doubling, capped, spread by up to half, never under `retry_after`.
+    """Give the wait after try number `stage_attempt`: doubling, capped, spread upwards, never under `retry_after`.
 
     The jitter only lengthens: a server that asked for 30 s is not asked again after 29.
     """

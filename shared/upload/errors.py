@@ -1,4 +1,4 @@
-"""Refusals of the domain, named for the fact; the gateway maps them to HTTP in one place. And how a stage says it failed."""
+"""Refusals of the domain, named for the fact (the gateway maps them to HTTP), and how a stage says it failed."""
 
 from uuid import UUID
 
@@ -44,7 +44,7 @@ class LeaseHeldError(DomainError):
     """Another worker may be calling the provider for this run right now; calling again could pay twice."""
 
 
-class StageFailure(Exception):
+class StageFailure(Exception):  # noqa: N818 — a failure is an outcome here, not a mistake
     """A stage could not do its work. `code` is stable, `message` is fit for a person. Raise one of its subclasses."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -56,13 +56,11 @@ class StageFailure(Exception):
 class RetryableFailure(StageFailure):
     """It may work later.
 
-    `retry_after` is the soonest, in seconds, where the other side said so. `outcome_unknown` says that the other side may
-    have done the work all the same (and may bill it): a call that timed out, or a connection lost after sending.
+    `retry_after` is the soonest, in seconds, where the other side said so. `outcome_unknown` says that the other side
+    may have done the work all the same (and may bill it): a call that timed out, a connection lost after sending.
     """
 
-    def __init__(
-        self, code: str, message: str, retry_after: float = 0.0, *, outcome_unknown: bool = False
-    ) -> None:
+    def __init__(self, code: str, message: str, retry_after: float = 0.0, *, outcome_unknown: bool = False) -> None:
         super().__init__(code, message)
         self.retry_after = retry_after
         self.outcome_unknown = outcome_unknown

@@ -32,9 +32,9 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     """One upload and the run over it. `version` is the version of the last event folded in.
 
     `stage` is what is due, or where the run failed; `stage_attempt` is the try that is due, from 1; `due_at` is when it
-    may start. `inputs` keeps, for each stage reached, the event that the stage works from. `calls` counts provider calls
-    of the run, `unknown_calls` those since the last replay whose outcome nobody knows, `generations` those that gave a
-    picture.
+    may start. `inputs` keeps, for each stage reached, the event that the stage works from. `calls` counts provider
+    calls of the run, `unknown_calls` those since the last replay whose outcome nobody knows, `generations` those that
+    gave a picture.
     """
 
     id: UUID
@@ -84,7 +84,7 @@ def fold(upload: Upload | None, events: Iterable[Event]) -> Upload | None:
     return upload
 
 
-def _folded(upload: Upload, event: Event) -> Upload:
+def _folded(upload: Upload, event: Event) -> Upload:  # noqa: C901, PLR0911 — one case an event, nothing else
     match event:
         case ProcessingRequested():
             begun = replace(
