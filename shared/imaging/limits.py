@@ -46,16 +46,16 @@ def check_size(width: int, height: int, bytes_held_per_pixel: int) -> None:
         raise ImageRefused(Refusal.IMAGE_TOO_SMALL, message)
     pixels = width * height
     if pixels > MAX_PIXELS:
-        message = f"The picture has {_megapixels(pixels)} megapixels; at most {_megapixels(MAX_PIXELS)} are accepted."
-        raise ImageRefused(Refusal.IMAGE_TOO_LARGE, message)
+        raise ImageRefused(Refusal.IMAGE_TOO_LARGE, f"{_has_more_than(pixels, MAX_PIXELS)} are accepted.")
     if pixels * bytes_held_per_pixel > MAX_BYTES_HELD:
         message = (
-            f"The picture has {_megapixels(pixels)} megapixels; saved this way (progressive, interlaced or AVIF), "
-            f"at most {_megapixels(MAX_BYTES_HELD // bytes_held_per_pixel)} are accepted. Save it as a plain JPEG."
+            f"{_has_more_than(pixels, MAX_BYTES_HELD // bytes_held_per_pixel)} are accepted of one that is saved "
+            "this way (progressive, interlaced or AVIF). Save it as a plain JPEG."
         )
         raise ImageRefused(Refusal.IMAGE_TOO_LARGE, message)
 
 
-def _megapixels(pixels: int) -> str:
-    # Rounded up to a tenth: 50,000,001 pixels must not read "has 50, at most 50".
-    return f"{-(-pixels // 100_000) / 10:g}"
+def _has_more_than(pixels: int, limit: int) -> str:
+    # What it has is rounded up and what it may have down: it must not read "has 50, at most 50".
+    has, may_have = -(-pixels // 100_000) / 10, limit // 100_000 / 10
+    return f"The picture has {has:g} megapixels; at most {may_have:g}"
