@@ -12,6 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import Stage
 from shared.eventstore.application import UploadsApplication
+from shared.eventstore.conninfo import patient_conninfo
 from shared.eventstore.group_commit import GroupCommit
 from shared.eventstore.outbox import OutboxRow, OutboxSweep
 from shared.eventstore.store import EventStore
@@ -36,11 +37,6 @@ READ_TIMEOUT = 2.0
 
 class BothWays(Transport, Protocol):
     """A transport that a process can also consume from."""
-
-    @property
-    def up(self) -> bool:
-        """Whether the other side can be reached."""
-        ...
 
     def consume(self, queue: str, consumer: Consumer, *, concurrency: int) -> None:
         """Have `consumer` read `queue`."""
@@ -72,7 +68,7 @@ class Runtime:
         )
         self.store = EventStore(self.application, self.commits)
         self.pool = AsyncConnectionPool(
-            settings.database.database_url,
+            patient_conninfo(settings.database.database_url),
             open=False,
             min_size=1,
             max_size=4,

@@ -11,6 +11,7 @@ from eventsourcing.utils import Environment
 from psycopg.conninfo import conninfo_to_dict
 
 from contracts.events import Event
+from shared.eventstore.conninfo import patient_conninfo
 from shared.eventstore.mapper import EventMapper
 from shared.eventstore.recorder import UploadRecorder
 from shared.upload.errors import UploadNotFoundError
@@ -35,7 +36,7 @@ class UploadsApplication(Application[UUID]):
     name = "upload"
 
     def __init__(self, database_url: str, *, pool_size: int = 2) -> None:
-        self._conninfo = conninfo_to_dict(database_url)
+        self._conninfo = conninfo_to_dict(patient_conninfo(database_url))
         super().__init__(
             env={
                 "POSTGRES_DBNAME": str(self._conninfo.get("dbname") or ""),

@@ -36,7 +36,7 @@ class ConflictError(Exception):
 
 
 class StoreUnavailableError(Exception):
-    """The database could not be reached in time. Nothing was written."""
+    """The database did not answer in time. Nothing was written; or all of it, where only the answer was lost."""
 
 
 class Append(msgspec.Struct, kw_only=True):
@@ -45,6 +45,7 @@ class Append(msgspec.Struct, kw_only=True):
     events: Sequence[Event]
     outbox: Sequence[OutboxRow]
     done: asyncio.Future[None]
+    abandoned: bool = False
 
     @property
     def upload_id(self) -> UUID:
@@ -97,7 +98,8 @@ class GroupCommit:
         try:
             await asyncio.wait_for(asyncio.shield(waiting.done), wait)
         except TimeoutError:
-            await self._withdraw(waiting)
+            self._withdraw(waiting)
+            raise StoreUnavailableError("the database did not answer in time") from None
 
     def settle(self, keys: Sequence[RowKey]) -> None:
         """Have outbox rows removed that were handed on: with the next group, or alone if none comes soon."""
@@ -112,12 +114,11 @@ class GroupCommit:
             await self._writer
         self._thread.shutdown(wait=False)
 
-    async def _withdraw(self, waiting: Append) -> None:
-        """Give up an append that nobody has begun to write; one that is being written is waited for."""
+    def _withdraw(self, waiting: Append) -> None:
+        """See that an append is not written any more; the try that is under way may still succeed."""
+        waiting.abandoned = True
         with contextlib.suppress(ValueError):
             self._waiting.remove(waiting)
-            raise StoreUnavailableError("the database did not answer in time")
-        await waiting.done
 
     async def _write_forever(self) -> None:
         while not self._closing or self._waiting or self._settled:
@@ -160,7 +161,7 @@ class GroupCommit:
                 outcomes = await loop.run_in_executor(self._thread, self._commit, group, settled)
             except (OperationalError, InterfaceError) as error:
                 self._on_state(False)
-                group = self._still_wanted(group)
+                group = [append for append in group if not append.abandoned]
                 if self._closing and wait >= RETRY_MAX:
                     self._resolve(group, [StoreUnavailableError(str(error))] * len(group))
                     return
@@ -170,9 +171,6 @@ class GroupCommit:
                 self._on_state(True)
                 self._resolve(group, outcomes)
                 return
-
-    def _still_wanted(self, group: list[Append]) -> list[Append]:
-        return [append for append in group if not append.done.done()]
 
     def _resolve(self, group: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
         """Tell each waiter, hand on what is due now, and refuse rivals of what was just written."""

@@ -98,7 +98,8 @@ _UNWATCH = "DELETE FROM outbox WHERE upload_id = ANY(%b::uuid[]) AND target = 'w
 _CLAIM = """
 UPDATE outbox o SET available_at = now() + %(claim)s
 FROM (
-    SELECT ctid FROM outbox WHERE available_at <= now() ORDER BY available_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    SELECT ctid FROM outbox WHERE available_at <= now() AND (%(all)s OR target = 'watch')
+    ORDER BY available_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) AS due, upload_events e
 WHERE o.ctid = due.ctid AND e.originator_id = o.upload_id AND e.originator_version = o.version
 RETURNING o.target, o.causation_id, o.traceparent, o.available_at, e.state
@@ -138,10 +139,13 @@ class OutboxSweep:
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
 
-    async def claim(self, limit: int) -> list[OutboxRow]:
-        """Take up to `limit` due rows, oldest first, for CLAIM; two dispatchers never get the same row."""
+    async def claim(self, limit: int, *, only_watches: bool = False) -> list[OutboxRow]:
+        """Take up to `limit` due rows, oldest first, for CLAIM; two dispatchers never get the same row.
+
+        `only_watches` leaves the rows that need the transport: while it is away they stay due.
+        """
         async with self._pool.connection() as conn:
-            curs = await conn.execute(_CLAIM, {"claim": CLAIM, "limit": limit})
+            curs = await conn.execute(_CLAIM, {"claim": CLAIM, "limit": limit, "all": not only_watches})
             rows = await curs.fetchall()
         return [
             OutboxRow(

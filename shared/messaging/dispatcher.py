@@ -1,6 +1,8 @@
 """The dispatcher: hands on what a crash left in the outbox and what falls due; looks after runs that went silent."""
 
 import asyncio
+import contextlib
+import datetime as dt
 import random
 
 import structlog
@@ -23,6 +25,8 @@ POLL = 0.25
 """Seconds between looks at an outbox that had nothing due."""
 BATCH = 100
 """Rows claimed at once."""
+PUT_BACK = dt.timedelta(seconds=2)
+"""When a row is due again that could not be handed on."""
 AWAY_MAX = 5.0
 """Longest pause, in seconds, between looks while the database is away."""
 
@@ -52,7 +56,7 @@ class Dispatcher:
 
     async def sweep_once(self) -> int:
         """Claim what is due and set it on its way; give the number of rows claimed."""
-        rows = await self._sweep.claim(BATCH)
+        rows = await self._sweep.claim(BATCH, only_watches=not self._transport.up)
         for row in rows:
             task = asyncio.create_task(self._see_to(row))
             self._under_way.add(task)
@@ -60,7 +64,7 @@ class Dispatcher:
         return len(rows)
 
     async def _see_to(self, row: OutboxRow) -> None:
-        """Hand a row on and remove it. One that cannot be handed on now is due again when its claim runs out."""
+        """Hand a row on and remove it. One that cannot be handed on now is due again soon."""
         try:
             if row.target == WATCH:
                 await self._look_after(row)
@@ -68,13 +72,18 @@ class Dispatcher:
                 await self._transport.send(row)
                 await self._sweep.settle([row.key])
         except TransportDownError:
-            return
+            await self._put_back(row)
         except UnroutableError as error:
             log.error("event_unroutable", message_id=row.event.message_id, error=str(error))  # noqa: TRY400 — says it all
         except (DatabaseError, PoolTimeout):
             return
         except Exception:
             log.exception("dispatch_failed", message_id=row.event.message_id, target=row.target)
+
+    async def _put_back(self, row: OutboxRow) -> None:
+        """Have a row due again soon; where the database is away too, its claim runs out by itself."""
+        with contextlib.suppress(DatabaseError, PoolTimeout):
+            await self._sweep.postpone(row.key, utc_now() + PUT_BACK)
 
     async def _look_after(self, row: OutboxRow) -> None:
         """End a run that is past its deadline, wake a stage that went silent, and say when to look again."""

@@ -37,7 +37,12 @@ class TransportDownError(Exception):
 
 
 class Transport(Protocol):
-    """The road from the outbox to the consumers."""
+    """The road from the outbox to the consumers. `up` says whether the other side can be reached."""
+
+    @property
+    def up(self) -> bool:
+        """Whether sending has a chance."""
+        ...
 
     async def send(self, row: OutboxRow) -> None:
         """Hand one row on; returning says that it is safe with the other side, and the row may go.
