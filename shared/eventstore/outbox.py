@@ -52,8 +52,13 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
         return (self.event.upload_id, self.event.version, self.target)
 
 
-def rows_for(event: Event, *, causation_id: str | None = None, traceparent: str | None = None) -> list[OutboxRow]:
-    """Give the rows that go with an event: who hears of it and when, and the watch over a run that it begins."""
+def rows_for(
+    event: Event, *, causation_id: str | None = None, traceparent: str | None = None, grace: dt.timedelta = GRACE
+) -> list[OutboxRow]:
+    """Give the rows that go with an event: who hears of it and when, and the watch over a run that it begins.
+
+    `grace` is how long the committing process has to hand them on itself; none where it leaves that to the dispatcher.
+    """
 
     def row(target: str, available_at: dt.datetime, *, now: bool = False) -> OutboxRow:
         return OutboxRow(
@@ -70,7 +75,7 @@ def rows_for(event: Event, *, causation_id: str | None = None, traceparent: str 
     if isinstance(event, StageAttemptFailed) and queue is not None:
         rows.append(row(queue, event.retry_at))
     elif queue is not None or ROUTES[type(event)]:
-        rows.append(row(queue or EXCHANGE, event.occurred_at + GRACE, now=True))
+        rows.append(row(queue or EXCHANGE, event.occurred_at + grace, now=True))
     if isinstance(event, ProcessingRequested | ReplayRequested):
         rows.append(row(WATCH, event.occurred_at + WATCH_EVERY))
     return rows

@@ -13,7 +13,7 @@ from eventsourcing.persistence import InterfaceError, OperationalError
 from contracts.events import Event
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import RETRY_FIRST, RETRY_MAX, GroupCommit, StoreUnavailableError
-from shared.eventstore.outbox import OutboxRow, rows_for
+from shared.eventstore.outbox import GRACE, OutboxRow, rows_for
 from shared.upload.upload import Upload
 
 T = TypeVar("T")
@@ -22,9 +22,12 @@ T = TypeVar("T")
 class EventStore:
     """Loads and appends. Reads go through a small thread pool, writes through the process's one group commit."""
 
-    def __init__(self, application: UploadsApplication, commits: GroupCommit) -> None:
+    def __init__(
+        self, application: UploadsApplication, commits: GroupCommit, *, grace: dt.timedelta = GRACE
+    ) -> None:
         self._application = application
         self._commits = commits
+        self._grace = grace
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="event-reader")
 
     async def load(self, upload_id: UUID, *, wait: float | None = None) -> Upload:
@@ -49,7 +52,7 @@ class EventStore:
         """
         rows: list[OutboxRow] = []
         for event in events:
-            rows += rows_for(event, causation_id=causation_id, traceparent=traceparent)
+            rows += rows_for(event, causation_id=causation_id, traceparent=traceparent, grace=self._grace)
         await self._commits.append(events, rows, wait=wait)
 
     async def close(self) -> None:

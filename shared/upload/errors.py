@@ -34,6 +34,7 @@ class NotReplayableError(DomainError):
         super().__init__(f"upload {upload_id} cannot be replayed: {why}")
         self.upload_id = upload_id
         self.current_status = current_status
+        self.why = why
 
 
 class FencedError(DomainError):
