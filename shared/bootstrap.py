@@ -14,7 +14,9 @@ from contracts.events import Stage
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.conninfo import patient_conninfo
 from shared.eventstore.group_commit import GroupCommit
+from shared.eventstore.histories import Histories
 from shared.eventstore.outbox import OutboxRow, OutboxSweep
+from shared.eventstore.replay_work import ReplayWork
 from shared.eventstore.store import EventStore
 from shared.imaging.cpu import CpuPool
 from shared.messaging.breaker import Breaker
@@ -24,6 +26,7 @@ from shared.messaging.message import Consumer, Transport
 from shared.messaging.rabbit import RabbitTransport
 from shared.messaging.relay import Relay
 from shared.messaging.stage import Handler, StageConsumer
+from shared.replay.runner import ReplayRunner
 from shared.settings import Settings
 from shared.storage.open import open_object_store
 from shared.storage.port import ObjectStore
@@ -94,8 +97,9 @@ class Runtime:
         self.transport.consume(SAGA[stage].queue, consumer, concurrency=SAGA[stage].concurrency)
 
     def attach_dispatcher(self) -> None:
-        """Have this process sweep the outbox."""
+        """Have this process sweep the outbox, and carry replays of many runs on."""
         self.attach_background(Dispatcher(OutboxSweep(self.pool), self.store, self.transport).run)
+        self.attach_background(ReplayRunner(ReplayWork(self.pool), self.store, Histories(self.pool)).run)
 
     def attach_background(self, run: Callable[[], Awaitable[None]]) -> None:
         """Have something run from start to stop, such as a server; it is cancelled at the end."""

@@ -87,9 +87,10 @@ class Analytics(_FromEnvironment, frozen=True, kw_only=True):
 
 
 class Operators(_FromEnvironment, frozen=True, kw_only=True):
-    """What lets an operator in."""
+    """What lets an operator in. `provider_call_cost` estimates, in US dollars, what a call of the AI provider costs."""
 
     operator_token: str = ""
+    provider_call_cost: Annotated[float, msgspec.Meta(ge=0)] = 0.04
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,153 @@
+"""What operators ask of the read model: lists of runs, and which failed ones a replay would take.
+
+`updated_at` changes with every event, so a list of all runs goes by `created_at`; only failed runs, which rest, have an
+index by when they last changed.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import class_row
+from psycopg.sql import SQL, Composable, Identifier, Placeholder
+from psycopg_pool import AsyncConnectionPool
+
+from contracts.events import Stage, Status
+from shared.projection.queries import UploadRow
+from shared.projection.uploads import ERASED
+from shared.upload.saga import STAGES
+
+Place = tuple[dt.datetime, UUID]
+"""Where a page of a list ended: what the list goes by, and the id for those that share it."""
+
+
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which runs an operator wants to see; None means any. A `code` is one that runs fail with.
+
+    `since` compares with when a failed run failed, and otherwise with when the upload was made.
+    """
+
+    status: Status | None = None
+    stage: Stage | None = None
+    code: str | None = None
+    since: dt.datetime | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether only failed runs can match."""
+        return self.status is Status.FAILED or (self.status is None and self.code is not None)
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which failed runs are replayed: None means any. The oldest failures come first, up to `limit`.
+
+    A replay `from_stage` takes only runs that got as far. An erased upload is never among them.
+    """
+
+    stage: Stage | None = None
+    code: str | None = None
+    since: dt.datetime | None = None
+    retryable_only: bool = False
+    from_stage: Stage | None = None
+    limit: int | None = None
+
+
+class FailedGroup(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How many runs failed at one stage with one code; `retryable` says whether the failure may pass."""
+
+    stage: Stage
+    code: str
+    retryable: bool
+    runs: int
+
+
+_COLUMNS = SQL(", ").join(map(Identifier, UploadRow.__struct_fields__))
+
+
+class RunQueries:
+    """Reads of `uploads`. Every method may raise psycopg.OperationalError or psycopg_pool.PoolTimeout."""
+
+    def __init__(self, pool: AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    async def page(self, wanted: RunFilter, *, limit: int, after: Place | None = None) -> list[UploadRow]:
+        """List runs, the latest first: failed ones by when they failed, others by when their upload was made."""
+        by = _order(wanted)
+        conditions, values = _conditions(wanted, by)
+        if after is not None:
+            conditions.append(SQL("({by}, id) < (%(place_at)s, %(place_id)s)").format(by=by))
+            values |= {"place_at": after[0], "place_id": after[1]}
+        query = SQL(
+            "SELECT {columns} FROM uploads WHERE {conditions} ORDER BY {by} DESC, id DESC LIMIT %(limit)s"
+        ).format(columns=_COLUMNS, conditions=SQL(" AND ").join(conditions), by=by)
+        async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(UploadRow)) as curs:
+            await curs.execute(query, values | {"limit": limit})
+            return await curs.fetchall()
+
+    async def failed_groups(self, selection: Selection) -> list[FailedGroup]:
+        """Count the runs that a selection takes, by stage and code."""
+        chosen, values = selected(selection)
+        query = SQL(
+            "SELECT stage, coalesce(error_code, '') AS code, coalesce(error_retryable, false) AS retryable,"
+            " count(*)::int AS runs FROM ({chosen}) AS chosen GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2"
+        ).format(chosen=chosen)
+        async with self._pool.connection() as conn:
+            rows = await (await conn.execute(query, values)).fetchall()
+        return [FailedGroup(stage=Stage(s), code=code, retryable=retryable, runs=n) for s, code, retryable, n in rows]
+
+
+def place_of(row: UploadRow, wanted: RunFilter) -> Place:
+    """Give where a page that ends with `row` goes on."""
+    return (row.updated_at if wanted.failed else row.created_at, row.id)
+
+
+def selected(selection: Selection) -> tuple[Composable, dict[str, Any]]:
+    """Give the query of the failed runs that a selection takes, in the order of their replay, and its values."""
+    wanted = RunFilter(status=Status.FAILED, stage=selection.stage, code=selection.code, since=selection.since)
+    conditions, values = _conditions(wanted, Identifier("updated_at"))
+    conditions.append(SQL("email <> %(erased)s"))
+    values["erased"] = ERASED
+    if selection.retryable_only:
+        conditions.append(SQL("error_retryable"))
+    if selection.from_stage is not None:
+        conditions.append(SQL("stage = ANY(%(reached)s)"))
+        values["reached"] = [str(stage) for stage in stages_from(selection.from_stage)]
+    query = SQL(
+        "SELECT id, workflow_run_id, attempt, stage, error_code, error_retryable, updated_at FROM uploads"
+        " WHERE {conditions} ORDER BY updated_at, id LIMIT %(limit)s"
+    ).format(conditions=SQL(" AND ").join(conditions))
+    return query, values | {"limit": selection.limit}
+
+
+def stages_from(stage: Stage) -> Sequence[Stage]:
+    """Give a stage and those after it."""
+    return STAGES[STAGES.index(stage) :]
+
+
+def _order(wanted: RunFilter) -> Identifier:
+    return Identifier("updated_at" if wanted.failed else "created_at")
+
+
+def _conditions(wanted: RunFilter, by: Identifier) -> tuple[list[Composable], dict[str, Any]]:
+    """Write the filter as SQL. The status of failed runs is a literal: their partial index asks for it."""
+    found: list[Composable] = []
+    values: dict[str, Any] = {}
+    if wanted.failed:
+        found.append(SQL("status = 'failed'"))
+    elif wanted.status is not None:
+        found.append(SQL("status = {}").format(Placeholder("status")))
+        values["status"] = str(wanted.status)
+    if wanted.status is not Status.PENDING:
+        found.append(SQL("workflow_run_id IS NOT NULL"))
+    if wanted.stage is not None:
+        found.append(SQL("stage = %(stage)s"))
+        values["stage"] = str(wanted.stage)
+    if wanted.code is not None:
+        found.append(SQL("error_code = %(code)s"))
+        values["code"] = wanted.code
+    if wanted.since is not None:
+        found.append(SQL("{} >= %(since)s").format(by))
+        values["since"] = wanted.since
+    return found, values

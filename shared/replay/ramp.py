@@ -1,0 +1,34 @@
+"""The ramp of a replay of many runs: 1, 10, 100, … at a time, each batch on the word of the one before. Pure."""
+
+from itertools import count
+
+from shared.eventstore.replay_jobs import Tally
+
+JUDGED_FROM = 20
+"""Replayed runs that a batch is judged by before it is over; with fewer it is judged at its end."""
+
+
+def batch_of(position: int) -> int:
+    """Give the batch of the run at `position`; both count from 1. Batches end at positions 1, 11, 111 and so on."""
+    return len(str(9 * position))
+
+
+def batch_sizes(runs: int) -> list[int]:
+    """Give how many runs each batch has: 1, 10, 100, … and what is left."""
+    sizes: list[int] = []
+    for batch in count():
+        if runs <= 0:
+            break
+        sizes.append(min(10**batch, runs))
+        runs -= sizes[-1]
+    return sizes
+
+
+def fails_too_often(tally: Tally, stop_at: float) -> bool:
+    """Say whether a batch's share of failures has passed `stop_at` (0 to 1); a large batch need not be over for that.
+
+    Runs under way count as if they were to succeed: failures are often quick, so that the first to end say little.
+    """
+    if tally.failed == 0 or (tally.open and tally.begun < JUDGED_FROM):
+        return False
+    return tally.failed / tally.begun > stop_at
