@@ -11,6 +11,7 @@ from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composable, Identifier
 
 from shared.eventstore.outbox import OutboxRow, RowKey, delete_rows, insert_rows, unwatch
+from shared.projection.notices import CHANNEL, pack
 from shared.projection.uploads import COLUMNS, STATED, RowChange
 
 _TYPES = {
@@ -80,6 +81,9 @@ class UploadRecorder(PostgresApplicationRecorder):
             unwatch(curs, ended)
         if settled:
             delete_rows(curs, settled)
+        if changes:
+            payloads = pack((change.id, change.version) for change in changes)
+            curs.execute("SELECT pg_notify(%b, p) FROM unnest(%b::text[]) AS p", (CHANNEL, payloads), prepare=True)
 
     def _insert_stored_events(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent], **_: Any) -> None:
         curs.execute(
