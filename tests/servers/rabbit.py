@@ -71,7 +71,9 @@ class Management:
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=f"{url}/api", auth=(user, password), timeout=30)
+        # No connection is kept: a test's outage would leave a dead one in the pool for the next test to trip over.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.Client(base_url=f"{url}/api", auth=(user, password), timeout=30, limits=limits)
 
     def create_vhost(self, name: str, user: str) -> None:
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
