@@ -82,6 +82,11 @@ class Stack:
         """Send any other signal, such as SIGSTOP and SIGCONT."""
         self.processes[name].send_signal(number)
 
+    def wake_all(self) -> None:
+        """SIGCONT to every service, in case one is still frozen."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
+
     def wait_ready(self, *, within: float = 30) -> None:
         """Wait until the gateway says that it can take work."""
 

@@ -1,0 +1,1 @@
+"""The fault battery: real services as processes, a seeded schedule of faults, invariants read from the event store."""
