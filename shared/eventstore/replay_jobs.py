@@ -19,13 +19,18 @@ ItemState = Literal["waiting", "requested", "completed", "failed", "skipped", "c
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator asks for. `rate` is runs a second; beyond a share `stop_at` of failures in a batch it stops."""
+    """What an operator asks for.
+
+    At most `rate` runs a second are set going, and no more than `at_once` are under way; beyond a share `stop_at` of
+    failures in a batch the job stops.
+    """
 
     selection: dict[str, Any]
     from_stage: str | None
     requested_by: str
     reason: str
     rate: float
+    at_once: int
     stop_at: float
 
 
@@ -41,6 +46,7 @@ class ReplayJob(msgspec.Struct, frozen=True, kw_only=True):
     from_stage: str | None
     total: int
     rate: float
+    at_once: int
     stop_at: float
     batch: int
     created_at: dt.datetime
@@ -83,6 +89,10 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 JOB_COLUMNS = ", ".join(ReplayJob.__struct_fields__)
 ITEM_COLUMNS = ", ".join(ReplayItem.__struct_fields__)
 
+_START = """
+INSERT INTO replay_jobs (id, requested_by, reason, selection, from_stage, total, rate, at_once, stop_at)
+VALUES (%(id)s, %(requested_by)s, %(reason)s, %(selection)s, %(from_stage)s, 0, %(rate)s, %(at_once)s, %(stop_at)s)
+"""
 # The batch is `batch_of(position)`, in SQL.
 _FILL = SQL("""
 INSERT INTO replay_items (job_id, position, batch, upload_id, workflow_run_id, attempt)
@@ -106,9 +116,7 @@ class ReplayJobs:
         total = 0
         async with self._pool.connection() as conn, conn.transaction():
             await conn.execute(
-                "INSERT INTO replay_jobs (id, requested_by, reason, selection, from_stage, total, rate, stop_at)"
-                " VALUES (%s, %s, %s, %s, %s, 0, %s, %s)",
-                (job_id, job.requested_by, job.reason, Jsonb(job.selection), job.from_stage, job.rate, job.stop_at),
+                _START, msgspec.structs.asdict(job) | {"id": job_id, "selection": Jsonb(job.selection)}
             )
             total = (await conn.execute(_FILL.format(chosen=chosen), values | {"job_id": job_id})).rowcount
             if not total:

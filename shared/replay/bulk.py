@@ -1,9 +1,11 @@
 """Replaying all failed runs that match: estimate it, start it as a job, see how it stands, call it off."""
 
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 
+from contracts.events import Stage
 from shared.eventstore.replay_jobs import NewJob, ReplayJob, Tally
 from shared.projection.runs import FailedGroup, Selection, selected
 from shared.replay.desk import Desk
@@ -11,10 +13,20 @@ from shared.replay.estimate import Estimate, estimate, stage_durations
 
 DEFAULT_RATE = 10.0
 """Runs a second that a replay of many sets going."""
+DEFAULT_AT_ONCE = 100
+"""Runs of a replay of many under way at most: a live upload waits behind no more, and none of them times out."""
 DEFAULT_STOP_AT = 0.5
 """Share of a batch's runs that may fail again before the replay stops by itself."""
 RECENT = 5_000
 """Events that recent stage durations are taken from."""
+
+
+class Pacing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast a replay of many goes, and the share of failures in a batch beyond which it stops by itself."""
+
+    rate: Annotated[float, msgspec.Meta(gt=0)] = DEFAULT_RATE
+    at_once: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_AT_ONCE
+    stop_at: Annotated[float, msgspec.Meta(ge=0, le=1)] = DEFAULT_STOP_AT
 
 
 class NothingSelectedError(Exception):
@@ -42,31 +54,37 @@ class Standing(msgspec.Struct, frozen=True):
     tally: Tally
 
 
-async def estimate_bulk(desk: Desk, selection: Selection, *, rate: float, call_cost: float) -> Estimate:
+async def estimate_bulk(desk: Desk, selection: Selection, pacing: Pacing, *, call_cost: float) -> Estimate:
     """Say what replaying the selection would do. Changes nothing."""
     groups = await desk.runs.failed_groups(selection)
-    return await estimate_of(desk, groups, selection, rate=rate, call_cost=call_cost)
+    return await estimate_of(desk, groups, pacing, from_stage=selection.from_stage, call_cost=call_cost)
 
 
 async def estimate_of(
-    desk: Desk, groups: list[FailedGroup], selection: Selection, *, rate: float, call_cost: float
+    desk: Desk, groups: list[FailedGroup], pacing: Pacing, *, from_stage: Stage | None, call_cost: float
 ) -> Estimate:
     """Say what replaying runs that failed like this would do, going by what stages took lately."""
     durations = stage_durations(await desk.histories.latest(RECENT))
-    return estimate(groups, from_stage=selection.from_stage, rate=rate, call_cost=call_cost, durations=durations)
+    return estimate(
+        groups,
+        from_stage=from_stage,
+        rate=pacing.rate,
+        at_once=pacing.at_once,
+        call_cost=call_cost,
+        durations=durations,
+    )
 
 
-async def start_bulk(
-    desk: Desk, selection: Selection, *, by: str, reason: str, rate: float, stop_at: float
-) -> ReplayJob:
+async def start_bulk(desk: Desk, selection: Selection, pacing: Pacing, *, by: str, reason: str) -> ReplayJob:
     """Start a job over the runs that match now; a dispatcher takes it up. Raises NothingSelectedError, with no job."""
     job = NewJob(
         selection=msgspec.to_builtins(selection),
         from_stage=selection.from_stage,
         requested_by=by,
         reason=reason,
-        rate=rate,
-        stop_at=stop_at,
+        rate=pacing.rate,
+        at_once=pacing.at_once,
+        stop_at=pacing.stop_at,
     )
     job_id = await desk.jobs.start(job, *selected(selection))
     if job_id is None:

@@ -34,10 +34,11 @@ _ENDS = {
     ResultStored: Stage.STORING,
     PreviewWatermarked: Stage.WATERMARKING,
 }
+_MARKS = (ProcessingRequested, ReplayRequested, ProcessingFailed, *_ENDS)
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An estimate: `cost` is in US dollars, `seconds` assumes that the workers keep up with the rate.
+    """An estimate: `cost` is in US dollars, `seconds` assumes that the workers keep up.
 
     `provider_calls` counts one for each run that has to be generated (again); retries would come on top.
     """
@@ -54,10 +55,11 @@ def estimate(
     *,
     from_stage: Stage | None,
     rate: float,
+    at_once: int,
     call_cost: float,
     durations: dict[Stage, float],
 ) -> Estimate:
-    """Estimate the replay of runs that failed like this, at `rate` runs a second, on the ramp."""
+    """Estimate the replay of runs that failed like this, on the ramp: `rate` runs a second, `at_once` under way."""
     runs = sum(group.runs for group in groups)
     calls = sum(group.runs for group in groups if Stage.GENERATING in stages_from(from_stage or group.stage))
     longest = max((_remaining(from_stage or group.stage, durations) for group in groups), default=0.0)
@@ -66,7 +68,7 @@ def estimate(
         groups=groups,
         provider_calls=calls,
         cost=calls * call_cost,
-        seconds=sum(size / rate + longest for size in batch_sizes(runs)),
+        seconds=sum(size / min(rate, at_once / max(longest, 0.001)) + longest for size in batch_sizes(runs)),
     )
 
 
@@ -78,7 +80,7 @@ def stage_durations(events: Iterable[Event]) -> dict[Stage, float]:
     took: dict[Stage, list[float]] = {stage: [] for stage in STAGES}
     last: Event | None = None
     for event in events:
-        if not isinstance(event, ProcessingRequested | ReplayRequested | ProcessingFailed | tuple(_ENDS)):
+        if not isinstance(event, _MARKS):
             continue
         if (stage := _ENDS.get(type(event))) is not None and last is not None and last.upload_id == event.upload_id:
             took[stage].append((event.occurred_at - last.occurred_at).total_seconds())

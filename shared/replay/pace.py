@@ -17,6 +17,6 @@ class Pace:
         now = time.monotonic()
         self._saved = min(self._most, self._saved + (now - self._at) * self._rate)
         self._at = now
-        allowed = min(wanted, int(self._saved))
+        allowed = max(0, min(wanted, int(self._saved)))
         self._saved -= allowed
         return allowed

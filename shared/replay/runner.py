@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 IDLE = 1.0
 """Seconds between looks for a job to take up."""
-TICK = 0.25
+TICK = 0.1
 """Seconds between steps of a job under way."""
 CHUNK = 250
 """Runs replayed at once: their streams are read in one query and their appends fill a group."""
@@ -93,7 +93,7 @@ class ReplayRunner:
         if not tally.open:
             await self._next_batch(job)
             return True
-        allowed = pace.take(min(CHUNK, tally.waiting))
+        allowed = pace.take(min(CHUNK, tally.waiting, job.at_once - tally.requested))
         if allowed:
             await self._replay(job, await self._work.waiting(job.id, job.batch, allowed))
         return allowed == CHUNK

@@ -21,6 +21,7 @@ CREATE TABLE replay_jobs (
     from_stage text,
     total integer NOT NULL,
     rate double precision NOT NULL,
+    at_once integer NOT NULL,
     stop_at double precision NOT NULL,
     batch integer NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
