@@ -1,49 +1,44 @@
 """`darkroom`: the command line of developers and operators. Each command's work is in the module of its name."""
 
-import asyncio
-import os
 import sys
-from collections.abc import Coroutine
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
-from shared.observability import configure_logging
-from shared.settings import Settings, SettingsError, load
-
-T = TypeVar("T")
+from services.operator.console import DATA, run, settings_or_exit
+from shared.settings import SettingsError
 
 SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics", "all")
 
+GROUPS = {
+    "audit": "services.operator.audit",
+    "projection": "services.operator.projection",
+    "replay": "services.operator.replay",
+    "runs": "services.operator.runs",
+}
+"""Groups in modules of their own, each loaded only when it is called: a service's process is spared them."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    """The commands of this module, and the groups."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name them all, for the help."""
+        return sorted({*super().list_commands(ctx), *GROUPS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command by its name."""
+        if cmd_name not in GROUPS:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(GROUPS[cmd_name]), cmd_name.replace("-", "_"))
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="darkroom")
 def main() -> None:
     """Turn uploaded photos into finished pictures, and lose none on the way."""
-
-
-def settings_or_exit(*, data_dir: Path = Path(".darkroom"), quiet: bool = False) -> Settings:
-    """Read the configuration; where it is refused, say why in one message and leave with status 2."""
-    try:
-        settings = load(os.environ, data_dir=data_dir)
-    except SettingsError as refused:
-        click.echo(str(refused), err=True)
-        sys.exit(2)
-    production = settings.process.environment == "production"
-    log_format = settings.process.log_format or ("json" if production else "console")
-    configure_logging("WARNING" if quiet else settings.process.log_level, log_format)
-    return settings
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on uvloop, where there is one."""
-    try:
-        import uvloop  # noqa: PLC0415 — not on every platform
-    except ImportError:
-        return asyncio.run(work)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
 
 
 @main.command()
@@ -60,7 +55,7 @@ def serve(name: str) -> None:
 
 
 @main.command()
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), default=Path(".darkroom"), show_default=True)
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), default=DATA, show_default=True)
 def dev(data: Path) -> None:
     """Run the whole product in one process, with nothing installed or configured."""
     from services.operator.dev import dev as work  # noqa: PLC0415
@@ -72,8 +67,8 @@ def dev(data: Path) -> None:
 @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--email", default="someone@example.com", show_default=True, help="Whose pictures these are.")
 @click.option("--url", help="A running gateway. Without it, the product is brought up for this run.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where previews are saved.")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), default=Path(".darkroom"), show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where previews go.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), default=DATA, show_default=True)
 def process(images: tuple[Path, ...], email: str, url: str | None, out: Path, data: Path) -> None:
     """Process photos and save their watermarked previews. Exit status 1 where one failed."""
     from services.operator.process import process as work  # noqa: PLC0415
@@ -88,7 +83,8 @@ def migrate() -> None:
     from shared.eventstore.migrate import migrate as work  # noqa: PLC0415
 
     settings = settings_or_exit()
-    _require(settings.database.database_url, "DATABASE_URL")
+    if not settings.database.database_url:
+        raise click.UsageError("DATABASE_URL is not set")
     applied = work(settings.database.database_url)
     click.echo("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
 
@@ -99,57 +95,6 @@ def doctor() -> None:
     from services.operator.doctor import doctor as work  # noqa: PLC0415
 
     sys.exit(run(work(settings_or_exit(quiet=True))))
-
-
-@main.group()
-def runs() -> None:
-    """Look at runs."""
-
-
-@runs.command("list")
-@click.option("--status", type=click.Choice(["pending", "processing", "completed", "failed"]))
-@click.option("--stage", type=click.Choice(["validating", "generating", "storing", "watermarking", "complete"]))
-@click.option("--code", help="Only failures with this code.")
-@click.option("--limit", default=50, show_default=True)
-def list_runs(status: str | None, stage: str | None, code: str | None, limit: int) -> None:
-    """List runs, the last changed first."""
-    from services.operator.runs import list_runs as work  # noqa: PLC0415
-
-    settings = settings_or_exit(quiet=True)
-    _require(settings.database.database_url, "DATABASE_URL")
-    run(work(settings.database.database_url, status=status, stage=stage, code=code, limit=limit))
-
-
-@runs.command("show")
-@click.argument("run_or_upload", type=click.UUID)
-def show_run(run_or_upload: Any) -> None:
-    """Show a run's events, oldest first, by its id or its upload's."""
-    from services.operator.runs import show_run as work  # noqa: PLC0415
-
-    settings = settings_or_exit(quiet=True)
-    _require(settings.database.database_url, "DATABASE_URL")
-    sys.exit(run(work(settings.database.database_url, run_or_upload)))
-
-
-@main.group()
-def projection() -> None:
-    """Look after the read model."""
-
-
-@projection.command("rebuild")
-def rebuild_projection() -> None:
-    """Rebuild `uploads` from the events, beside live traffic, and say how the two differed."""
-    from shared.projection.rebuild import rebuild as work  # noqa: PLC0415
-
-    settings = settings_or_exit(quiet=True)
-    _require(settings.database.database_url, "DATABASE_URL")
-    report = work(settings.database.database_url)
-    click.echo(f"{report.uploads} uploads from {report.events} events; {report.different} rows differed")
-
-
-def _require(value: str, name: str) -> None:
-    if not value:
-        raise click.UsageError(f"{name} is not set")
 
 
 if __name__ == "__main__":

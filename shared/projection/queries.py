@@ -54,16 +54,6 @@ class UploadRow(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs an operator wants to see; None means any. `since` compares with the run's last change."""
-
-    status: Status | None = None
-    stage: Stage | None = None
-    code: str | None = None
-    since: dt.datetime | None = None
-    limit: int = 50
-
-
 _COLUMNS = ", ".join(UploadRow.__struct_fields__)
 
 
@@ -84,19 +74,6 @@ class UploadQueries:
     async def by_run(self, workflow_run_id: UUID) -> UploadRow | None:
         """Give the row of the upload that a run works on."""
         return await self._one(f"SELECT {_COLUMNS} FROM uploads WHERE workflow_run_id = %b", workflow_run_id)  # noqa: S608
-
-    async def runs(self, wanted: RunFilter) -> list[UploadRow]:
-        """List runs, the last changed first."""
-        query = (
-            f"SELECT {_COLUMNS} FROM uploads WHERE workflow_run_id IS NOT NULL"  # noqa: S608
-            " AND (%(status)s::text IS NULL OR status = %(status)s) AND (%(stage)s::text IS NULL OR stage = %(stage)s)"
-            " AND (%(code)s::text IS NULL OR error_code = %(code)s)"
-            " AND (%(since)s::timestamptz IS NULL OR updated_at >= %(since)s)"
-            " ORDER BY updated_at DESC, id LIMIT %(limit)s"
-        )
-        async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(UploadRow)) as curs:
-            await curs.execute(query, msgspec.structs.asdict(wanted))
-            return await curs.fetchall()
 
     async def _one(self, query: str, key: UUID) -> UploadRow | None:
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(UploadRow)) as curs:

@@ -34,7 +34,7 @@ _ENDS = {
     ResultStored: Stage.STORING,
     PreviewWatermarked: Stage.WATERMARKING,
 }
-_MARKS = (ProcessingRequested, ReplayRequested, ProcessingFailed, *_ENDS)
+_MARKS: tuple[type, ...] = (ProcessingRequested, ReplayRequested, ProcessingFailed, *_ENDS)
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
