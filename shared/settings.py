@@ -4,7 +4,9 @@ In development a missing credential is a warning and the local stand-in takes ov
 names every missing or wrong setting at once.
 """
 
+import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -15,6 +17,12 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+RATE_LIMIT_UPLOADS = 30
+RATE_LIMIT_PROCESS = 60
+"""Calls a minute and client in production, where nothing else is set. In development there is no limit."""
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 
 DEFAULT_GEMINI_MODEL = "gemini-3.1-flash-image"
 
@@ -65,6 +73,28 @@ class Objects(_FromEnvironment, frozen=True, kw_only=True):
     public_url: str = ""
 
 
+class Gateway(_FromEnvironment, frozen=True, kw_only=True):
+    """Who may call the gateway, and how often. Rates are calls a minute and client, 0 for no limit.
+
+    `cors_origins` and `trusted_proxies` (addresses or networks) are separated by commas.
+    """
+
+    cors_origins: str = ""
+    trusted_proxies: str = ""
+    rate_limit_uploads: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    rate_limit_process: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+    @property
+    def origins(self) -> list[str]:
+        """Give the origins whose pages may call."""
+        return _listed(self.cors_origins)
+
+    @property
+    def proxies(self) -> list[str]:
+        """Give the proxies whose word for a client's address is taken."""
+        return _listed(self.trusted_proxies)
+
+
 class Generator(_FromEnvironment, frozen=True, kw_only=True):
     """Who draws. A call takes up to `generator_timeout` seconds and is leased for a little longer.
 
@@ -100,6 +130,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database: Database
     broker: Broker
     objects: Objects
+    gateway: Gateway
     generator: Generator
     analytics: Analytics
     operators: Operators
@@ -114,6 +145,7 @@ def load(environ: Mapping[str, str], *, data_dir: Path = Path(".darkroom")) -> S
         database=_read(Database, environ, problems),
         broker=_read(Broker, environ, problems),
         objects=_read(Objects, environ, problems),
+        gateway=_read(Gateway, environ, problems),
         generator=_read(Generator, environ, problems),
         analytics=_read(Analytics, environ, problems),
         operators=_read(Operators, environ, problems),
@@ -160,9 +192,29 @@ def _wrong(settings: Settings) -> list[str]:
     store = urlsplit(settings.objects.object_store_url)
     if store.scheme == "s3" and not store.netloc:
         found.append("OBJECT_STORE_URL names no bucket: write s3://bucket")
+    found += _wrong_lists(settings.gateway)
     if settings.generator.generator == "gemini" and not settings.generator.gemini_api_key:
         found.append("GENERATOR=gemini needs GEMINI_API_KEY")
     return found
+
+
+def _wrong_lists(gateway: Gateway) -> list[str]:
+    """Name the members of lists that cannot work."""
+    found = [
+        f"CORS_ORIGINS: {origin!r} is no origin: write https://example.com, without a path"
+        for origin in gateway.origins
+        if origin != "*" and not _ORIGIN.fullmatch(origin)
+    ]
+    for proxy in gateway.proxies:
+        try:
+            ip_network(proxy)
+        except ValueError:
+            found.append(f"TRUSTED_PROXIES: {proxy!r} is neither an address nor a network such as 10.0.0.0/8")
+    return found
+
+
+def _listed(text: str) -> list[str]:
+    return [member.strip() for member in text.split(",") if member.strip()]
 
 
 def _missing(settings: Settings) -> list[str]:
@@ -187,10 +239,20 @@ def _missing(settings: Settings) -> list[str]:
 def _with_stand_ins(settings: Settings, warnings: tuple[str, ...], data_dir: Path) -> Settings:
     """Complete a configuration: in development a local directory for objects; the generator by the key's presence."""
     objects, generator = settings.objects, settings.generator
+    production = settings.process.environment == "production"
+    gateway = msgspec.structs.replace(
+        settings.gateway,
+        rate_limit_uploads=_first(settings.gateway.rate_limit_uploads, RATE_LIMIT_UPLOADS if production else 0),
+        rate_limit_process=_first(settings.gateway.rate_limit_process, RATE_LIMIT_PROCESS if production else 0),
+    )
     if not objects.object_store_url:
         directory = (data_dir / "objects").absolute().as_uri()
         objects = msgspec.structs.replace(objects, object_store_url=directory)
     if not generator.generator:
         choice: Literal["gemini", "local"] = "gemini" if generator.gemini_api_key else "local"
         generator = msgspec.structs.replace(generator, generator=choice)
-    return msgspec.structs.replace(settings, objects=objects, generator=generator, warnings=warnings)
+    return msgspec.structs.replace(settings, objects=objects, gateway=gateway, generator=generator, warnings=warnings)
+
+
+def _first(given: int | None, otherwise: int) -> int:
+    return otherwise if given is None else given
