@@ -1,4 +1,4 @@
-"""What a commit says over PostgreSQL's NOTIFY: which uploads changed, and to which version. Only a hint, never the truth."""
+"""What a commit says over PostgreSQL's NOTIFY: which uploads changed, and to which version. Only a hint."""
 
 from collections.abc import Iterable, Iterator
 from uuid import UUID
