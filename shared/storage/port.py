@@ -14,6 +14,16 @@ class ObjectInfo(msgspec.Struct, frozen=True):
     content_type: str
 
 
+class SignedPut(msgspec.Struct, frozen=True):
+    """What a client needs to upload straight into the store: PUT exactly the bytes to `url` with these `headers`.
+
+    Content-Length is signed too but is not among the headers: clients send it, and a browser lets nobody set it.
+    """
+
+    url: str
+    headers: dict[str, str]
+
+
 class ObjectStoreError(Exception):
     """The store could not be reached or refused for a reason that may pass; trying again may help."""
 
@@ -29,7 +39,8 @@ class ObjectMissingError(Exception):
 class ObjectStore(Protocol):
     """Whole objects under keys such as `originals/…`. Writing a key again replaces the object, in one step.
 
-    Every method raises ObjectStoreError where the store cannot be reached.
+    Every method raises ObjectStoreError where the store cannot be reached, and ValueError for a key, content type or
+    lifetime that `rules.py` does not accept.
     """
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
@@ -49,7 +60,7 @@ class ObjectStore(Protocol):
         ...
 
     async def copy(self, source: str, target: str) -> None:
-        """Copy an object within the store, bytes and content type. Raises ObjectMissingError."""
+        """Copy an object of up to 5 GB within the store, bytes and content type. Raises ObjectMissingError."""
         ...
 
     async def delete(self, key: str) -> None:
@@ -58,6 +69,13 @@ class ObjectStore(Protocol):
 
     async def signed_url(self, key: str, *, expires: dt.timedelta, download_as: str | None = None) -> str:
         """Give a URL that reads the object until it expires; `download_as` names the file for a browser's save."""
+        ...
+
+    async def signed_put(self, key: str, *, content_type: str, size_bytes: int, expires: dt.timedelta) -> SignedPut:
+        """Allow one object of this type and exactly this size to be written from outside, until it expires.
+
+        Until then it may be used again: whoever relies on the bytes copies them first, or compares their digest.
+        """
         ...
 
     async def ping(self) -> None:

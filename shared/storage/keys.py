@@ -1,0 +1,30 @@
+"""Every object key, derived from ids alone: work that is done twice writes the same object twice."""
+
+from uuid import UUID, uuid5
+
+_RESULTS = UUID("7f0c4b1e-52c8-4d0e-9a57-3d8b1f6f2a90")  # never changes: result ids hang on it
+
+
+def original_key(upload_id: UUID) -> str:
+    """Where the photo lies as it was uploaded."""
+    return f"originals/{upload_id}"
+
+
+def generated_key(upload_id: UUID, workflow_run_id: UUID, generation: int) -> str:
+    """Where the provider's picture lies; `generation` counts from 1 within a run, so that none replaces another."""
+    return f"generated/{upload_id}/{workflow_run_id}/{generation}"
+
+
+def result_id(workflow_run_id: UUID, generation: int) -> UUID:
+    """Name the result of one generation; the same at every delivery."""
+    return uuid5(_RESULTS, f"{workflow_run_id}/{generation}")
+
+
+def result_key(upload_id: UUID, result_id: UUID) -> str:
+    """Where the finished picture lies."""
+    return f"results/{upload_id}/{result_id}"
+
+
+def preview_key(upload_id: UUID, result_id: UUID) -> str:
+    """Where the watermarked preview lies, always a JPEG."""
+    return f"previews/{upload_id}/{result_id}.jpg"
