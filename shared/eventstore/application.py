@@ -81,6 +81,13 @@ class UploadsApplication(Application[UUID]):
             raise UploadNotFoundError(upload_id)
         return upload
 
+    def record(self, events: Sequence[Event], **rows: Any) -> None:
+        """Store events and the rows that go with them (see UploadRecorder). Raises the library's PersistenceError.
+
+        What `save` does besides, for aggregates that collect their own events, would cost more than the encoding.
+        """
+        self.events.put(events, **rows)
+
     def states(self, events: Sequence[Event]) -> dict[UUID, bytes]:
         """Give what is stored at the versions of `events` (one an upload): upload id → the event's JSON."""
         return cast("UploadRecorder", self.recorder).select_states(

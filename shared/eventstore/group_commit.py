@@ -219,8 +219,8 @@ class GroupCommit:
         return [outcomes.get(append.upload_id) for append in group]
 
     def _save(self, group: Sequence[Append], settled: Sequence[RowKey]) -> None:
-        self._application.save(
-            *(event for append in group for event in append.events),
+        self._application.record(
+            [event for append in group for event in append.events],
             changes=[changes_of(append.events) for append in group],
             outbox=[row for append in group for row in append.outbox],
             ended=[append.upload_id for append in group if ends_run(append.events[-1])],

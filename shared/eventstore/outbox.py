@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
-from psycopg import Cursor
-from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import (
@@ -51,6 +49,17 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
         """The row's primary key."""
         return (self.event.upload_id, self.event.version, self.target)
 
+    def columns(self) -> dict[str, object]:
+        """Give the row as the table has it."""
+        return {
+            "upload_id": self.event.upload_id,
+            "version": self.event.version,
+            "target": self.target,
+            "available_at": self.available_at,
+            "causation_id": self.causation_id,
+            "traceparent": self.traceparent,
+        }
+
 
 def rows_for(
     event: Event, *, causation_id: str | None = None, traceparent: str | None = None, grace: dt.timedelta = GRACE
@@ -86,11 +95,6 @@ def ends_run(event: Event) -> bool:
     return isinstance(event, ProcessingCompleted | ProcessingFailed)
 
 
-_INSERT = """
-INSERT INTO outbox (upload_id, version, target, available_at, causation_id, traceparent)
-SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::timestamptz[], %b::text[], %b::text[])
-ON CONFLICT DO NOTHING
-"""
 # Rows that somebody else holds are left to them: waiting could deadlock with a dispatcher that claims in another order,
 # and the worst that a row left behind can do is to be handed on twice.
 _DELETE = """
@@ -99,7 +103,6 @@ DELETE FROM outbox USING (
     USING (upload_id, version, target) FOR UPDATE OF o SKIP LOCKED
 ) AS held WHERE outbox.ctid = held.ctid
 """
-_UNWATCH = "DELETE FROM outbox WHERE upload_id = ANY(%b::uuid[]) AND target = 'watch'"
 _CLAIM = """
 UPDATE outbox o SET available_at = now() + %(claim)s
 FROM (
@@ -109,33 +112,6 @@ FROM (
 WHERE o.ctid = due.ctid AND e.originator_id = o.upload_id AND e.originator_version = o.version
 RETURNING o.target, o.causation_id, o.traceparent, o.available_at, e.state
 """
-
-
-def insert_rows(curs: Cursor[DictRow], rows: Sequence[OutboxRow]) -> None:
-    """Write rows, within the caller's transaction."""
-    keys = [row.key for row in rows]
-    curs.execute(
-        _INSERT,
-        (
-            [key[0] for key in keys],
-            [key[1] for key in keys],
-            [key[2] for key in keys],
-            [row.available_at for row in rows],
-            [row.causation_id for row in rows],
-            [row.traceparent for row in rows],
-        ),
-        prepare=True,
-    )
-
-
-def delete_rows(curs: Cursor[DictRow], keys: Sequence[RowKey]) -> None:
-    """Remove rows that were handed on, within the caller's transaction."""
-    curs.execute(_DELETE, ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys]), prepare=True)
-
-
-def unwatch(curs: Cursor[DictRow], uploads: Sequence[UUID]) -> None:
-    """Remove the watch of runs that end, within the caller's transaction."""
-    curs.execute(_UNWATCH, (list(uploads),), prepare=True)
 
 
 class OutboxSweep:

@@ -115,9 +115,7 @@ class ReplayJobs:
         job_id: UUID = uuid_utils.compat.uuid7()
         total = 0
         async with self._pool.connection() as conn, conn.transaction():
-            await conn.execute(
-                _START, msgspec.structs.asdict(job) | {"id": job_id, "selection": Jsonb(job.selection)}
-            )
+            await conn.execute(_START, msgspec.structs.asdict(job) | {"id": job_id, "selection": Jsonb(job.selection)})
             total = (await conn.execute(_FILL.format(chosen=chosen), values | {"job_id": job_id})).rowcount
             if not total:
                 raise Rollback

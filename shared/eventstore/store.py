@@ -22,9 +22,7 @@ T = TypeVar("T")
 class EventStore:
     """Loads and appends. Reads go through a small thread pool, writes through the process's one group commit."""
 
-    def __init__(
-        self, application: UploadsApplication, commits: GroupCommit, *, grace: dt.timedelta = GRACE
-    ) -> None:
+    def __init__(self, application: UploadsApplication, commits: GroupCommit, *, grace: dt.timedelta = GRACE) -> None:
         self._application = application
         self._commits = commits
         self._grace = grace
