@@ -40,10 +40,10 @@ _NAMES = ", ".join(COLUMNS)
 _TYPED = ", ".join(f"{column} {_TYPES.get(column, 'text')}" for column in COLUMNS)
 _ASSIGNMENTS = ", ".join(_assignment(column) for column in COLUMNS if column != "id")
 
-# Rows come as JSON, which psycopg passes through as text: binding each column as an array cost a millisecond of Python a
-# group. Events and uploads are in upload order, so that two processes' groups, which lock in that order, cannot deadlock.
-# Outbox rows that somebody else holds are left to them, for the same reason: the worst that one left behind can do is to
-# be handed on twice.
+# Rows come as JSON, which psycopg passes through as text: binding each column as an array cost a millisecond of Python
+# a group. Events and uploads are in upload order, so that two processes' groups, which lock in that order, cannot
+# deadlock. Outbox rows that somebody else holds are left to them, for the same reason: the worst that one left behind
+# can do is to be handed on twice.
 _WRITE = f"""
 WITH events AS (
     INSERT INTO upload_events (originator_id, originator_version, topic, state)
