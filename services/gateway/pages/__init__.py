@@ -1,0 +1,5 @@
+"""The two pages a person sees, `/` and `/processing/{jobId}`, and the files they are made of. No build step."""
+
+from services.gateway.pages.routes import page_routes
+
+__all__ = ["page_routes"]

@@ -1,0 +1,48 @@
+"""The pages' files, read once: what a browser gets of each, under an address that changes with any of them."""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+_FOLDER = Path(__file__).parent / "files"
+_CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+class PageFile(msgspec.Struct, frozen=True):
+    """One file as it is served. `etag` changes with its bytes."""
+
+    content: bytes
+    content_type: str
+    etag: str
+
+
+class PageFiles(msgspec.Struct, frozen=True):
+    """All files, by name. One `version` for all: scripts import each other by relative name, so they change together."""
+
+    version: str
+    by_name: Mapping[str, PageFile]
+
+
+@functools.cache
+def page_files() -> PageFiles:
+    """Read the files, at the first request for one."""
+    whole = hashlib.sha256()
+    by_name: dict[str, PageFile] = {}
+    for path in sorted(_FOLDER.iterdir()):
+        content = path.read_bytes()
+        whole.update(f"{path.name}\0{len(content)}\0".encode() + content)
+        by_name[path.name] = PageFile(content, _CONTENT_TYPES[path.suffix], etag_of(content))
+    return PageFiles(whole.hexdigest()[:16], by_name)
+
+
+def etag_of(content: bytes) -> str:
+    """Give the ETag of some bytes, quotes included."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'

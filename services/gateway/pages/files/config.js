@@ -1,0 +1,3 @@
+// What the gateway told this page about itself.
+
+export const config = JSON.parse(document.querySelector('meta[name="darkroom"]').content);
