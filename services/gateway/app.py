@@ -15,6 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from services.gateway.health import live, ready
 from services.gateway.objects import get_object
+from services.gateway.pages import page_routes
 from services.gateway.parts import provided_by
 from services.gateway.problems import problem_response
 from services.gateway.process import retry_processing, start_processing
@@ -38,7 +39,7 @@ def attach(runtime: Runtime) -> None:
 
 def create_app(runtime: Runtime) -> Litestar:
     """Build the ASGI application over a process's parts."""
-    routes = [create_upload, start_processing, retry_processing, get_status, get_result, live, ready]
+    routes = [create_upload, start_processing, retry_processing, get_status, get_result, live, ready, *page_routes]
     if isinstance(runtime.objects, LocalObjectStore):
         routes.append(get_object)
     return Litestar(

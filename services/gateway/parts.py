@@ -10,6 +10,7 @@ from shared.bootstrap import Runtime
 from shared.eventstore.store import EventStore
 from shared.imaging import CpuPool
 from shared.projection.queries import UploadQueries
+from shared.settings import Analytics
 from shared.storage.local import LocalObjectStore
 from shared.storage.port import ObjectStore
 
@@ -21,6 +22,7 @@ Objects = Annotated[ObjectStore, _OURS]
 Local = Annotated[LocalObjectStore, _OURS]
 Cpu = Annotated[CpuPool, _OURS]
 Pool = Annotated[AsyncConnectionPool, _OURS]
+AnalyticsSettings = Annotated[Analytics, _OURS]
 
 
 def provided_by(runtime: Runtime) -> dict[str, Provide]:
@@ -32,6 +34,7 @@ def provided_by(runtime: Runtime) -> dict[str, Provide]:
         "local": runtime.objects,
         "cpu": runtime.cpu,
         "pool": runtime.pool,
+        "analytics": runtime.settings.analytics,
     }
     return {name: _provide(part) for name, part in parts.items()}
 
