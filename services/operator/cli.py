@@ -13,6 +13,7 @@ SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispa
 
 GROUPS = {
     "audit": "services.operator.audit",
+    "dead-letters": "services.operator.dead_letters",
     "projection": "services.operator.projection",
     "replay": "services.operator.replay",
     "runs": "services.operator.runs",

@@ -16,6 +16,7 @@ from faststream.rabbit.schemas import RabbitExchange
 
 from contracts.events import decode, encode, routing_key
 from shared.eventstore.outbox import EXCHANGE, OutboxRow
+from shared.eventstore.store import utc_now
 from shared.messaging.message import Consumer, Message, TransportDownError, UnroutableError
 from shared.messaging.topology import DEFAULT, EVENTS, dead, declare, work_queue
 
@@ -120,7 +121,13 @@ class RabbitTransport:
             correlation_id=incoming.correlation_id,
             message_type=incoming.type,
             timestamp=incoming.timestamp,
-            headers={**incoming.headers, "x-reason": reason, "x-queue": queue, "x-routing-key": incoming.routing_key},
+            headers={
+                **incoming.headers,
+                "x-reason": reason,
+                "x-queue": queue,
+                "x-routing-key": incoming.routing_key,
+                "x-set-aside-at": utc_now().isoformat(),
+            },
         )
 
     async def _publish(self, body: bytes, exchange: RabbitExchange, key: str, **properties: Any) -> None:

@@ -13,6 +13,10 @@ QUEUES: tuple[str, ...] = (*STAGE_OF_QUEUE, ANALYTICS_QUEUE)
 
 DELIVERY_LIMIT = 20
 """Redeliveries before the broker sets a message aside. RabbitMQ 4 has the same by default, 3.10 has none."""
+DEAD_DELIVERY_LIMIT = 2**31 - 1
+"""The same for dead letters, where a look counts as a delivery: RabbitMQ 4 would drop one at the 21st by default.
+
+Its word for no limit, -1, is refused by 3.10."""
 
 
 def dead(queue: str) -> str:
@@ -34,7 +38,8 @@ def work_queue(name: str, *, declare: bool = True) -> RabbitQueue:
 
 def dead_queue(name: str) -> RabbitQueue:
     """Give the queue where a person finds what `name` could not handle."""
-    return RabbitQueue(dead(name), queue_type=QueueType.QUORUM, durable=True)
+    arguments: QuorumQueueArgs = {"x-delivery-limit": DEAD_DELIVERY_LIMIT}
+    return RabbitQueue(dead(name), queue_type=QueueType.QUORUM, durable=True, arguments=arguments)
 
 
 def bindings() -> list[tuple[str, str]]:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from msgspec.structs import replace
+
 from contracts.events import (
     Event,
     GenerationStarted,
@@ -83,7 +85,7 @@ def batches(runs: Sequence[list[Event]], size: int) -> list[Sequence[list[Event]
 
 
 class Saga:
-    """Stages in this process that make nothing, fail where `fails` says so and wait where `holds` does. Notes each try."""
+    """Stages in this process that make nothing, and fail or wait where a test says so. Notes each try."""
 
     def __init__(self) -> None:
         self.fails: Callable[[UUID, Stage], Exception | None] = lambda upload_id, stage: None
@@ -114,11 +116,7 @@ def _stored(event, context):
 def _watermarked(event, context):
     preview = context.fact(PreviewWatermarked, preview_key=f"previews/{event.upload_id}/r.jpg", **CONTENT)
     done = context.fact(ProcessingCompleted, result_id=event.result_id, preview_key=preview.preview_key)
-    return preview, _after(done)
-
-
-def _after(event):
-    return type(event)(**{name: getattr(event, name) for name in event.__struct_fields__} | {"version": event.version + 1})
+    return preview, replace(done, version=done.version + 1)
 
 
 MADE = {Stage.STORING: _stored, Stage.WATERMARKING: _watermarked}

@@ -123,7 +123,7 @@ async def test_a_cancelled_job_replays_no_more_and_ends_with_what_was_under_way(
     assert end.job.state == "cancelled"
     assert (end.tally.completed, end.tally.cancelled, end.tally.open) == (31, 169, 0)
     assert [folded[upload_id].attempt for upload_id in uploads] == [2] * 31 + [1] * 169
-    assert [(a.who, a.what, a.why) for a in noted if a.what == "replay.cancel"] == [("bob", "replay.cancel", "wrong day")]
+    assert [(action.who, action.why) for action in noted if action.what == "replay.cancel"] == [("bob", "wrong day")]
 
 
 async def test_no_more_runs_are_under_way_than_was_allowed(database_url, tmp_path):

@@ -1,0 +1,88 @@
+"""One dead letter: why and when it was set aside, and how it is as a message again."""
+
+import contextlib
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+import aio_pika
+import msgspec
+from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
+
+REASON, SET_ASIDE_AT = "x-reason", "x-set-aside-at"
+_FATE = frozenset(
+    {REASON, SET_ASIDE_AT, "x-queue", "x-routing-key", "x-death", "x-delivery-count", "x-acquired-count"}
+)
+"""Headers that tell of a message's death; they do not go back with it."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One message that was set aside. `since` is when, as far as it is known; `body` is cut to `show`'s length."""
+
+    queue: str
+    message_id: str | None
+    correlation_id: str | None
+    type: str | None
+    reason: str
+    since: dt.datetime | None
+    body: str
+
+
+def revived(message: AbstractIncomingMessage) -> aio_pika.Message:
+    """Give the message as it was before it died."""
+    headers = {key: value for key, value in message.headers.items() if key not in _FATE and not _death(key)}
+    return aio_pika.Message(
+        message.body,
+        headers=headers,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        delivery_mode=DeliveryMode.PERSISTENT,
+        message_id=message.message_id,
+        correlation_id=message.correlation_id,
+        timestamp=message.timestamp,
+        type=message.type,
+    )
+
+
+def _death(header: str) -> bool:
+    return header.startswith(("x-first-death-", "x-last-death-"))
+
+
+def letter_of(message: AbstractIncomingMessage, queue: str, body_length: int) -> DeadLetter:
+    """Read what a message says of itself and of its death."""
+    body = message.body.decode(errors="replace")
+    return DeadLetter(
+        queue=queue,
+        message_id=message.message_id,
+        correlation_id=message.correlation_id,
+        type=message.type,
+        reason=reason_of(message.headers),
+        since=_since(message),
+        body=body if len(body) <= body_length else body[:body_length] + " …",
+    )
+
+
+def reason_of(headers: Mapping[str, Any]) -> str:
+    """Say why a message was set aside: in our words, or else in the broker's."""
+    if reason := _text(headers.get(REASON)):
+        return reason
+    if (death := _first_death(headers)) is None:
+        return "unknown"
+    return f"{_text(death.get('reason')) or 'unknown'} by the broker in {_text(death.get('queue'))}"
+
+
+def _since(message: AbstractIncomingMessage) -> dt.datetime | None:
+    if set_aside := _text(message.headers.get(SET_ASIDE_AT)):
+        with contextlib.suppress(ValueError):
+            return dt.datetime.fromisoformat(set_aside)
+    died = (_first_death(message.headers) or {}).get("time")
+    return died if isinstance(died, dt.datetime) else message.timestamp
+
+
+def _first_death(headers: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    deaths = headers.get("x-death")
+    return deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else None
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
