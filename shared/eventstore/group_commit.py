@@ -88,8 +88,11 @@ class GroupCommit:
         """Commit consecutive events of one upload with their outbox rows; the rows due now are handed on right after.
 
         Waits for the database for up to `wait` seconds (None: for ever). Raises ConflictError, StoreUnavailableError,
-        or the library's PersistenceError where the database refuses the append itself.
+        or the library's PersistenceError where the database refuses the append itself. Raises ValueError where the
+        events are not consecutive: the database would take it for a conflict, and sort out the whole group each time.
         """
+        if any((e.upload_id, e.version) != (events[0].upload_id, events[0].version + n) for n, e in enumerate(events)):
+            raise ValueError(f"these do not follow each other: {', '.join(event.message_id for event in events)}")
         if self._closing:
             raise StoreUnavailableError("the writer is closing")
         waiting = Append(events=events, outbox=outbox, done=asyncio.get_running_loop().create_future())

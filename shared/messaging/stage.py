@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import structlog
+from msgspec.structs import replace
 
 from contracts.events import GenerationStarted, RunEvent, Stage
 from shared.eventstore.group_commit import ConflictError
@@ -17,12 +18,11 @@ from shared.eventstore.store import EventStore, utc_now
 from shared.messaging.breaker import Breaker
 from shared.messaging.failure_policy import as_failure
 from shared.messaging.message import Message
+from shared.observability.stages import StageWatch
 from shared.upload.decisions import due_input, record, record_failure, start_generation
 from shared.upload.errors import FencedError, LeaseHeldError, UploadNotFoundError
 from shared.upload.saga import SAGA, StageSpec
 from shared.upload.upload import Upload
-
-log = structlog.get_logger(__name__)
 
 E = TypeVar("E", bound=RunEvent)
 
@@ -43,7 +43,10 @@ class StageContext:
         self._message = message
 
     def fact(self, kind: Callable[..., E], **content: object) -> E:
-        """Build the stage's event from its content; what identifies it and its run is filled in here."""
+        """Build the stage's event from its content; what identifies it and its run is filled in here.
+
+        Of several, each is numbered when they are recorded.
+        """
         event = self._work.event
         return kind(
             upload_id=event.upload_id,
@@ -95,6 +98,7 @@ class StageConsumer:
         self._store = store
         self._breaker = breaker or Breaker()
         self._jitter = random.Random()
+        self._watch = StageWatch(self.spec)
 
     async def handle(self, message: Message) -> None:
         """Carry one upload through this stage, if it is due. Returns once that is recorded, or nothing is to do."""
@@ -108,8 +112,9 @@ class StageConsumer:
                     work = await self._look(message)
                 else:
                     return
+            self._watch.passed_over(message.event.message_id, "nothing is due")
         except (FencedError, LeaseHeldError, UploadNotFoundError) as why:
-            log.info("message_passed_over", stage=self.spec.stage, message_id=message.event.message_id, why=str(why))
+            self._watch.passed_over(message.event.message_id, why)
 
     def _first_hand(self, message: Message) -> Work | None:
         """Trust a fresh message instead of reading the stream.
@@ -138,15 +143,15 @@ class StageConsumer:
         except (ConflictError, FencedError, LeaseHeldError):
             raise
         except Exception as error:  # noqa: BLE001 — whatever it is, the run has to be told
-            await self._record_failure(work, message, error, context.call)
+            await self._record_failure(work, message, error, context.call, began)
         else:
             self._breaker.succeeded()
             await self._record(work, message, made if isinstance(made, tuple) else (made,))
-            took = round((asyncio.get_running_loop().time() - began) * 1000)
-            log.info("stage_done", stage=self.spec.stage, **_ids(work), ms=took)
+            self._watch.done(work.attempt, asyncio.get_running_loop().time() - began)
 
     async def _record(self, work: Work, message: Message, made: tuple[RunEvent, ...]) -> None:
         """Append what was made; where the stream has moved on, only if the stage is still due for this attempt."""
+        made = tuple(replace(event, version=work.version + nth) for nth, event in enumerate(made, start=1))
         while True:
             try:
                 await self._append(made, message)
@@ -156,7 +161,9 @@ class StageConsumer:
             else:
                 return
 
-    async def _record_failure(self, work: Work, message: Message, error: Exception, call: int | None) -> None:
+    async def _record_failure(
+        self, work: Work, message: Message, error: Exception, call: int | None, began: float
+    ) -> None:
         failure = as_failure(error, call_under_way=call is not None)
         self._breaker.failed(failure.code)
         while True:
@@ -168,23 +175,9 @@ class StageConsumer:
                 await self._append((failed,), message)
             except ConflictError:
                 continue
-            log.warning(
-                "stage_failed",
-                stage=self.spec.stage,
-                **_ids(work),
-                code=failure.code,
-                recorded=type(failed).__name__,
-                exc_info=error if failure.code == "INTERNAL_ERROR" else None,
-            )
+            took = asyncio.get_running_loop().time() - began
+            self._watch.failed(work.attempt, took, failure, failed, error)
             return
 
     async def _append(self, events: Sequence[RunEvent], message: Message) -> None:
         await self._store.append(*events, causation_id=message.event.message_id, traceparent=message.traceparent)
-
-
-def _ids(work: Work) -> dict[str, object]:
-    return {
-        "upload_id": str(work.event.upload_id),
-        "workflow_run_id": str(work.event.workflow_run_id),
-        "attempt": work.attempt,
-    }
