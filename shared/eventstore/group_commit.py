@@ -56,6 +56,8 @@ class Append(msgspec.Struct, kw_only=True):
 Outcome = BaseException | None
 Committed = Callable[[Sequence[OutboxRow]], None]
 StateChanged = Callable[[bool], None]
+Written = Callable[[int, float], None]
+"""Hears how many appends shared a commit, and how many seconds it took."""
 
 
 class GroupCommit:
@@ -67,11 +69,13 @@ class GroupCommit:
         *,
         on_committed: Committed,
         on_state: StateChanged = lambda _: None,
+        on_written: Written = lambda _, __: None,
         max_group: int = MAX_GROUP,
     ) -> None:
         self._application = application
         self._on_committed = on_committed
         self._on_state = on_state
+        self._on_written = on_written
         self._max_group = max_group
         self._waiting: deque[Append] = deque()
         self._settled: list[RowKey] = []
@@ -160,6 +164,7 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         wait = RETRY_FIRST
         while True:
+            began = loop.time()
             try:
                 outcomes = await loop.run_in_executor(self._thread, self._commit, group, settled)
             except (OperationalError, InterfaceError) as error:
@@ -172,6 +177,7 @@ class GroupCommit:
                 wait = min(wait * 2, RETRY_MAX)
             else:
                 self._on_state(True)
+                self._on_written(len(group), loop.time() - began)
                 self._resolve(group, outcomes)
                 return
 

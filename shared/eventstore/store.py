@@ -14,6 +14,7 @@ from contracts.events import Event
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import RETRY_FIRST, RETRY_MAX, GroupCommit, StoreUnavailableError
 from shared.eventstore.outbox import GRACE, OutboxRow, rows_for
+from shared.observability import traces
 from shared.upload.upload import Upload
 
 T = TypeVar("T")
@@ -46,12 +47,15 @@ class EventStore:
         """Commit consecutive events of one upload with their read model and outbox rows.
 
         Waits for the database for up to `wait` seconds (None: for ever). Raises ConflictError where somebody else was
-        first, StoreUnavailableError where nothing was written in time.
+        first, StoreUnavailableError where nothing was written in time. `traceparent` says whose trace it belongs to,
+        where nothing that runs here is traced.
         """
         rows: list[OutboxRow] = []
-        for event in events:
-            rows += rows_for(event, causation_id=causation_id, traceparent=traceparent, grace=self._grace)
-        await self._commits.append(events, rows, wait=wait)
+        with traces.append(events, traceparent):
+            traceparent = traces.current(traceparent)
+            for event in events:
+                rows += rows_for(event, causation_id=causation_id, traceparent=traceparent, grace=self._grace)
+            await self._commits.append(events, rows, wait=wait)
 
     async def close(self) -> None:
         """Stop reading; the group commit is closed by whoever started it."""

@@ -14,6 +14,8 @@ from shared.eventstore.group_commit import ConflictError
 from shared.eventstore.outbox import WATCH, OutboxRow, OutboxSweep
 from shared.eventstore.store import EventStore, utc_now
 from shared.messaging.message import Transport, TransportDownError, UnroutableError
+from shared.observability import logs
+from shared.observability.metrics import SWEPT_AT, SendCounts
 from shared.upload.decisions import next_look, overdue_at, time_out
 from shared.upload.errors import UploadNotFoundError
 from shared.upload.saga import SAGA, WATCH_EVERY
@@ -39,6 +41,7 @@ class Dispatcher:
         self._store = store
         self._transport = transport
         self._under_way: set[asyncio.Task[None]] = set()
+        self._counts = SendCounts("dispatcher")
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -46,6 +49,7 @@ class Dispatcher:
         while True:
             try:
                 claimed = await self.sweep_once()
+                SWEPT_AT.set_to_current_time()
                 pause = POLL
             except (DatabaseError, PoolTimeout) as error:
                 if pause == POLL:
@@ -65,20 +69,25 @@ class Dispatcher:
 
     async def _see_to(self, row: OutboxRow) -> None:
         """Hand a row on and remove it. One that cannot be handed on now is due again soon."""
+        logs.about(row.event)
         try:
             if row.target == WATCH:
                 await self._look_after(row)
             else:
                 await self._transport.send(row)
+                self._counts.sent.inc()
                 await self._sweep.settle([row.key])
         except TransportDownError:
+            self._counts.away.inc()
             await self._put_back(row)
         except UnroutableError as error:
             log.error("event_unroutable", message_id=row.event.message_id, error=str(error))  # noqa: TRY400 — says it all
+            self._counts.unroutable.inc()
         except (DatabaseError, PoolTimeout):
             return
         except Exception:
             log.exception("dispatch_failed", message_id=row.event.message_id, target=row.target)
+            self._counts.error.inc()
 
     async def _put_back(self, row: OutboxRow) -> None:
         """Have a row due again soon; where the database is away too, its claim runs out by itself."""
@@ -97,18 +106,19 @@ class Dispatcher:
         now = utc_now()
         if (ended := time_out(upload, now=now)) is not None:
             try:
-                await self._store.append(ended, causation_id=row.event.message_id)
+                await self._store.append(ended, causation_id=row.event.message_id, traceparent=row.traceparent)
             except ConflictError:
                 await self._sweep.postpone(row.key, now)
             return
         if overdue_at(upload) <= now:
-            await self._wake(upload)
+            await self._wake(upload, row.traceparent)
         await self._sweep.postpone(row.key, next_look(upload, now=now, every=WATCH_EVERY))
 
-    async def _wake(self, upload: Upload) -> None:
+    async def _wake(self, upload: Upload, traceparent: str | None) -> None:
         """Send the due stage its input again; it decides from the stream what is left to do."""
         if upload.stage is None:
             return
-        log.warning("stage_woken", upload_id=str(upload.id), stage=upload.stage, attempt=upload.attempt)
-        event = upload.inputs[upload.stage]
-        await self._transport.send(OutboxRow(event=event, target=SAGA[upload.stage].queue, available_at=utc_now()))
+        log.warning("stage_woken", stage=upload.stage, attempt=upload.attempt)
+        event, queue = upload.inputs[upload.stage], SAGA[upload.stage].queue
+        row = OutboxRow(event=event, target=queue, available_at=utc_now(), traceparent=traceparent)
+        await self._transport.send(row)

@@ -7,6 +7,8 @@ import structlog
 
 from shared.eventstore.outbox import OutboxRow, RowKey
 from shared.messaging.message import Transport, TransportDownError, UnroutableError
+from shared.observability import logs
+from shared.observability.metrics import SendCounts
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +20,7 @@ class Relay:
         self._transport = transport
         self._settle = settle
         self._tasks: set[asyncio.Task[None]] = set()
+        self._counts = SendCounts("relay")
 
     def hand_on(self, rows: Sequence[OutboxRow]) -> None:
         """Begin to send rows; call on the event loop, right after their commit."""
@@ -34,13 +37,17 @@ class Relay:
             task.cancel()
 
     async def _send(self, row: OutboxRow) -> None:
+        logs.about(row.event)
         try:
             await self._transport.send(row)
         except TransportDownError:
-            return  # Said once by the transport when it went down; the row is safe.
+            self._counts.away.inc()  # Said once by the transport when it went down; the row is safe.
         except UnroutableError as error:
             log.error("event_unroutable", message_id=row.event.message_id, error=str(error))  # noqa: TRY400 — says it all
+            self._counts.unroutable.inc()
         except Exception:
             log.exception("relay_failed", message_id=row.event.message_id)
+            self._counts.error.inc()
         else:
+            self._counts.sent.inc()
             self._settle([row.key])

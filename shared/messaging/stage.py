@@ -6,10 +6,10 @@ Order of effects: bytes first (harmless if repeated), then one transaction, then
 import asyncio
 import datetime as dt
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-import structlog
 from msgspec.structs import replace
 
 from contracts.events import GenerationStarted, RunEvent, Stage
@@ -41,6 +41,12 @@ class StageContext:
         self._work = work
         self._store = store
         self._message = message
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long this try has been going on."""
+        return time.monotonic() - self._began
 
     def fact(self, kind: Callable[..., E], **content: object) -> E:
         """Build the stage's event from its content; what identifies it and its run is filled in here.
@@ -136,18 +142,17 @@ class StageConsumer:
 
     async def _do(self, work: Work, message: Message) -> None:
         context = StageContext(work, self._store, message)
-        began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self.spec.timeout):
                 made = await self._handler(work.event, context)
         except (ConflictError, FencedError, LeaseHeldError):
             raise
         except Exception as error:  # noqa: BLE001 — whatever it is, the run has to be told
-            await self._record_failure(work, message, error, context.call, began)
+            await self._record_failure(work, message, error, context)
         else:
             self._breaker.succeeded()
             await self._record(work, message, made if isinstance(made, tuple) else (made,))
-            self._watch.done(work.attempt, asyncio.get_running_loop().time() - began)
+            self._watch.done(work.attempt, context.seconds)
 
     async def _record(self, work: Work, message: Message, made: tuple[RunEvent, ...]) -> None:
         """Append what was made; where the stream has moved on, only if the stage is still due for this attempt."""
@@ -161,22 +166,19 @@ class StageConsumer:
             else:
                 return
 
-    async def _record_failure(
-        self, work: Work, message: Message, error: Exception, call: int | None, began: float
-    ) -> None:
-        failure = as_failure(error, call_under_way=call is not None)
+    async def _record_failure(self, work: Work, message: Message, error: Exception, context: StageContext) -> None:
+        failure = as_failure(error, call_under_way=context.call is not None)
         self._breaker.failed(failure.code)
         while True:
             upload = await self._store.load(work.event.upload_id)
             failed = record_failure(
-                upload, self.spec.stage, work.attempt, failure, call=call, now=utc_now(), jitter=self._jitter
+                upload, self.spec.stage, work.attempt, failure, call=context.call, now=utc_now(), jitter=self._jitter
             )
             try:
                 await self._append((failed,), message)
             except ConflictError:
                 continue
-            took = asyncio.get_running_loop().time() - began
-            self._watch.failed(work.attempt, took, failure, failed, error)
+            self._watch.failed(work.attempt, context.seconds, failure, failed, error)
             return
 
     async def _append(self, events: Sequence[RunEvent], message: Message) -> None:
