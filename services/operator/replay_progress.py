@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from contracts.ops import Estimate
 from shared.replay.bulk import Standing, standing
 from shared.replay.desk import Desk
-from shared.replay.estimate import Estimate
 from shared.settings import Settings
 
 LOOK = 0.5

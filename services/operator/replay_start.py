@@ -9,10 +9,11 @@ import click
 import msgspec
 
 from contracts.events import ReplayRequested, Stage
+from contracts.ops import Estimate, FailedGroup
 from services.operator.console import at_desk, interactive, out, reason_or_ask
 from services.operator.replay_progress import exit_status, follow, print_estimate, print_standing
 from shared.eventstore.replay_jobs import ReplayJob
-from shared.projection.runs import FailedGroup, Selection
+from shared.projection.runs import Selection
 from shared.replay.bulk import (
     JobOverError,
     NothingSelectedError,
@@ -25,7 +26,6 @@ from shared.replay.bulk import (
     start_bulk,
 )
 from shared.replay.desk import Desk
-from shared.replay.estimate import Estimate
 from shared.replay.single import RunNotFoundError, as_failed, grouped, replay_one
 from shared.settings import Settings
 from shared.upload.errors import NotReplayableError

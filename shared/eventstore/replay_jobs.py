@@ -1,7 +1,7 @@
 """Replays of many runs as durable jobs: the rows that say what is to be replayed, how far it is and who works on it."""
 
 import datetime as dt
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -12,10 +12,8 @@ from psycopg.sql import SQL, Composable
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
+from contracts.ops import ItemState, JobState, Tally
 from shared.eventstore.operator_actions import note
-
-JobState = Literal["running", "stopped", "cancelled", "done"]
-ItemState = Literal["waiting", "requested", "completed", "failed", "skipped", "cancelled"]
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,27 +61,6 @@ class ReplayItem(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     state: ItemState
     code: str | None
-
-
-class Tally(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How many runs stand where: of one batch, or of a whole job."""
-
-    waiting: int = 0
-    requested: int = 0
-    completed: int = 0
-    failed: int = 0
-    skipped: int = 0
-    cancelled: int = 0
-
-    @property
-    def begun(self) -> int:
-        """Runs that were replayed, over or not."""
-        return self.requested + self.completed + self.failed
-
-    @property
-    def open(self) -> int:
-        """Runs that will be replayed, or are under way."""
-        return self.waiting + self.requested
 
 
 JOB_COLUMNS = ", ".join(ReplayJob.__struct_fields__)

@@ -7,13 +7,12 @@ from uuid import UUID
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
+from contracts.ops import ItemState, Tally
 from shared.eventstore.replay_jobs import (
     ITEM_COLUMNS,
     JOB_COLUMNS,
-    ItemState,
     ReplayItem,
     ReplayJob,
-    Tally,
     close_job,
     count_runs,
 )

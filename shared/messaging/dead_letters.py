@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import aio_pika
-import msgspec
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError, PublishError
 
+from contracts.ops import DeadQueue
 from shared.messaging.dead_letter import DeadLetter, letter_of, revived
 from shared.messaging.message import TransportDownError
 from shared.messaging.topology import QUEUES, dead
@@ -30,15 +30,6 @@ class UnknownQueueError(Exception):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no queue {name!r}; there are {', '.join(QUEUES)}")
-
-
-class DeadQueue(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What lies in one queue's dead letters. `reasons` and `oldest` are those of the first LOOKED_AT."""
-
-    queue: str
-    messages: int
-    oldest: dt.datetime | None
-    reasons: dict[str, int]
 
 
 class DeadLetters:

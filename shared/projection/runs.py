@@ -15,6 +15,7 @@ from psycopg.sql import SQL, Composable, Identifier, Placeholder
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import Stage, Status
+from contracts.ops import FailedGroup
 from shared.projection.queries import UploadRow
 from shared.projection.uploads import ERASED
 from shared.upload.saga import STAGES
@@ -52,15 +53,6 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retryable_only: bool = False
     from_stage: Stage | None = None
     limit: int | None = None
-
-
-class FailedGroup(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How many runs failed at one stage with one code; `retryable` says whether the failure may pass."""
-
-    stage: Stage
-    code: str
-    retryable: bool
-    runs: int
 
 
 _COLUMNS = SQL(", ").join(map(Identifier, UploadRow.__struct_fields__))

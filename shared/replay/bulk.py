@@ -6,10 +6,11 @@ from uuid import UUID
 import msgspec
 
 from contracts.events import Stage
-from shared.eventstore.replay_jobs import NewJob, ReplayJob, Tally
-from shared.projection.runs import FailedGroup, Selection, selected
+from contracts.ops import Estimate, FailedGroup, Tally
+from shared.eventstore.replay_jobs import NewJob, ReplayJob
+from shared.projection.runs import Selection, selected
 from shared.replay.desk import Desk
-from shared.replay.estimate import Estimate, estimate, stage_durations
+from shared.replay.estimate import estimate, stage_durations
 
 DEFAULT_RATE = 10.0
 """Runs a second that a replay of many sets going."""

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-import msgspec
-
 from contracts.events import (
     Event,
     ImageGenerated,
@@ -16,7 +14,8 @@ from contracts.events import (
     ResultStored,
     Stage,
 )
-from shared.projection.runs import FailedGroup, stages_from
+from contracts.ops import Estimate, FailedGroup
+from shared.projection.runs import stages_from
 from shared.replay.ramp import batch_sizes
 from shared.upload.saga import STAGES
 
@@ -37,19 +36,6 @@ _ENDS = {
 _MARKS: tuple[type, ...] = (ProcessingRequested, ReplayRequested, ProcessingFailed, *_ENDS)
 
 
-class Estimate(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An estimate: `cost` is in US dollars, `seconds` assumes that the workers keep up.
-
-    `provider_calls` counts one for each run that has to be generated (again); retries would come on top.
-    """
-
-    runs: int
-    groups: Sequence[FailedGroup]
-    provider_calls: int
-    cost: float
-    seconds: float
-
-
 def estimate(
     groups: Sequence[FailedGroup],
     *,
@@ -65,7 +51,7 @@ def estimate(
     longest = max((_remaining(from_stage or group.stage, durations) for group in groups), default=0.0)
     return Estimate(
         runs=runs,
-        groups=groups,
+        groups=list(groups),
         provider_calls=calls,
         cost=calls * call_cost,
         seconds=sum(size / min(rate, at_once / max(longest, 0.001)) + longest for size in batch_sizes(runs)),

@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from shared.eventstore.replay_jobs import Tally
+from contracts.ops import Tally
 
 JUDGED_FROM = 20
 """Replayed runs that a batch is judged by before it is over; with fewer it is judged at its end."""

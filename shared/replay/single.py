@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from contracts.events import ReplayRequested, Stage
+from contracts.ops import FailedGroup
 from shared.eventstore.group_commit import ConflictError
 from shared.eventstore.store import utc_now
 from shared.projection.queries import UploadRow
-from shared.projection.runs import FailedGroup
 from shared.replay.desk import Desk
 from shared.upload.decisions import request_replay
 from shared.upload.errors import NotReplayableError

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from contracts.events import ProcessingCompleted, Stage, Status
-from shared.eventstore.replay_jobs import Tally
+from contracts.ops import Tally
 from tests.gemini_server import serving
 from tests.integration.operator.darkroom import darkroom, product, put_pictures, start_darkroom
 from tests.integration.operator.failed_runs import Saga, embedded, failed_run, replays, store_runs, until
