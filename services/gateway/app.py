@@ -15,6 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from services.gateway.health import live, ready
 from services.gateway.objects import get_object
+from services.gateway.ops import ops_routes
 from services.gateway.pages import page_routes
 from services.gateway.parts import provided_by
 from services.gateway.problems import problem_response
@@ -43,7 +44,7 @@ def create_app(runtime: Runtime) -> Litestar:
     if isinstance(runtime.objects, LocalObjectStore):
         routes.append(get_object)
     return Litestar(
-        route_handlers=routes,
+        route_handlers=[*routes, ops_routes(runtime)],
         dependencies=provided_by(runtime),
         exception_handlers={Exception: problem_response},
         middleware=[request_id_middleware],
