@@ -9,9 +9,9 @@ import msgspec
 
 _FOLDER = Path(__file__).parent / "files"
 _CONTENT_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
 
@@ -25,7 +25,7 @@ class PageFile(msgspec.Struct, frozen=True):
 
 
 class PageFiles(msgspec.Struct, frozen=True):
-    """All files, by name. One `version` for all: scripts import each other by relative name, so they change together."""
+    """All files, by name. One `version` for all: scripts import each other by relative name and change together."""
 
     version: str
     by_name: Mapping[str, PageFile]
