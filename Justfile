@@ -113,7 +113,7 @@ chaos *ARGS: setup _test-needs
 # Choose the newest versions that are at least a week old: long enough for a bad release to be noticed and withdrawn
 [group('release')]
 lock *ARGS:
-    {{ lock }} --extra embedded --output-file deploy/requirements.txt "$@"
+    {{ lock }} --output-file deploy/requirements.txt "$@"
     {{ lock }} --extra embedded --group dev --output-file deploy/requirements-dev.txt "$@"
 
 # Build the image that all services run from
