@@ -1,14 +1,12 @@
-"""The floor of an append: the same rows by plain INSERTs over one connection, with nothing around them."""
+"""The floor of an append: the same rows by plain statements over one connection, with nothing around them."""
 
 import time
 from collections.abc import Sequence
 
 import psycopg
 
-from contracts.events import Event, encode
-from shared.eventstore.outbox import OutboxRow
-from shared.eventstore.recorder import UPSERT
-from shared.projection.uploads import COLUMNS, changes_of
+from contracts.events import Event, ProcessingRequested, encode
+from shared.eventstore.outbox import rows_for
 
 GROUP = 50
 """Appends in one transaction."""
@@ -17,43 +15,42 @@ _EVENTS = (
     "INSERT INTO upload_events (originator_id, originator_version, topic, state)"
     " SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[])"
 )
+_UPLOADS = (
+    "UPDATE uploads SET version = c.version, workflow_run_id = c.run, updated_at = c.at, attempt = 1, progress = 5,"
+    " status = 'processing', stage = 'validating'"
+    " FROM unnest(%b::uuid[], %b::bigint[], %b::uuid[], %b::timestamptz[]) AS c (id, version, run, at)"
+    " WHERE uploads.id = c.id"
+)
 _OUTBOX = (
     "INSERT INTO outbox (upload_id, version, target, available_at)"
     " SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::timestamptz[])"
 )
 
 
-def events_only(url: str, events: Sequence[Event], group: int) -> float:
-    """Insert the event rows alone, `group` in a transaction; give events a second."""
-    groups = [_columns([(e.upload_id, e.version, type(e).__name__, encode(e)) for e in g]) for g in _cut(events, group)]
+def events_only(url: str, events: Sequence[Event], group: int = GROUP) -> float:
+    """Insert the event rows alone, `group` in a transaction; give rows a second."""
+    groups = [_event_columns(part) for part in _cut(events, group)]
     with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute("SELECT 1")
         began = time.perf_counter()
         for columns in groups:
             conn.execute(_EVENTS, columns, prepare=True)
         return len(events) / (time.perf_counter() - began)
 
 
-def all_rows(url: str, events: Sequence[Event], outbox: Sequence[Sequence[OutboxRow]], group: int) -> float:
-    """Insert events, `uploads` and `outbox` rows, `group` appends in a pipelined transaction; give appends a second."""
+def all_rows(url: str, events: Sequence[ProcessingRequested], group: int = GROUP) -> float:
+    """Write event, `uploads` and `outbox` rows, `group` appends in a pipelined transaction; give appends a second."""
     work = []
-    for pairs in _cut(list(zip(events, outbox, strict=True)), group):
-        changes = [changes_of([event]) for event, _ in pairs]
-        rows = [row for _, rows in pairs for row in rows]
-        work.append(
-            (
-                _columns([(e.upload_id, e.version, type(e).__name__, encode(e)) for e, _ in pairs]),
-                [[getattr(change, column) for change in changes] for column in COLUMNS],
-                _columns([(*row.key, row.available_at) for row in rows]),
-            )
-        )
+    for part in _cut(events, group):
+        rows = [(*row.key, row.available_at) for event in part for row in rows_for(event)]
+        changed = [(event.upload_id, event.version, event.workflow_run_id, event.occurred_at) for event in part]
+        work.append((_event_columns(part), _columns(changed), _columns(rows)))
     with psycopg.connect(url) as conn:
         began = time.perf_counter()
-        for event_columns, changed, queued in work:
+        for event_columns, changed_columns, outbox_columns in work:
             with conn.pipeline(), conn.transaction():
                 conn.execute(_EVENTS, event_columns, prepare=True)
-                conn.execute(UPSERT, changed, prepare=True)
-                conn.execute(_OUTBOX, queued, prepare=True)
+                conn.execute(_UPLOADS, changed_columns, prepare=True)
+                conn.execute(_OUTBOX, outbox_columns, prepare=True)
         return len(events) / (time.perf_counter() - began)
 
 
@@ -62,11 +59,15 @@ def commit_latencies(url: str, events: Sequence[Event]) -> list[float]:
     taken = []
     with psycopg.connect(url, autocommit=True) as conn:
         for event in events:
-            row = [[event.upload_id], [event.version], [type(event).__name__], [encode(event)]]
+            columns = _event_columns([event])
             began = time.perf_counter()
-            conn.execute(_EVENTS, row, prepare=True)
+            conn.execute(_EVENTS, columns, prepare=True)
             taken.append(time.perf_counter() - began)
     return taken
+
+
+def _event_columns(events):
+    return _columns([(e.upload_id, e.version, type(e).__name__, encode(e)) for e in events])
 
 
 def _columns(rows):
