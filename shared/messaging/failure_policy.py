@@ -1,6 +1,6 @@
 """Every error a stage can end in, in the saga's words: try again, or end the run."""
 
-from shared.imaging.cpu import CpuBusyError
+from shared.cpu import CpuBusyError
 from shared.storage.port import ObjectMissingError, ObjectStoreError
 from shared.upload.errors import FinalFailure, RetryableFailure, StageFailure
 
