@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
+import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any, Protocol
 
-import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import Stage
+from shared.cpu import CpuPool
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.conninfo import patient_conninfo
 from shared.eventstore.group_commit import GroupCommit
@@ -18,7 +19,7 @@ from shared.eventstore.histories import Histories
 from shared.eventstore.outbox import OutboxRow, OutboxSweep
 from shared.eventstore.replay_work import ReplayWork
 from shared.eventstore.store import EventStore
-from shared.imaging.cpu import CpuPool
+from shared.messaging.backlog import Backlog
 from shared.messaging.breaker import Breaker
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.embedded import EmbeddedTransport
@@ -26,16 +27,23 @@ from shared.messaging.message import Consumer, Transport
 from shared.messaging.rabbit import RabbitTransport
 from shared.messaging.relay import Relay
 from shared.messaging.stage import Handler, StageConsumer
+from shared.messaging.watched import WatchedConsumer
+from shared.observability import logs, traces
+from shared.observability.health_server import HealthServer
+from shared.observability.metrics import BREAKER_OPEN, COMMIT_APPENDS, COMMIT_SECONDS
+from shared.observability.readiness import Readiness
 from shared.replay.runner import ReplayRunner
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 from shared.storage.open import open_object_store
 from shared.storage.port import ObjectStore
 from shared.upload.saga import SAGA
 
-log = structlog.get_logger(__name__)
-
 READ_TIMEOUT = 2.0
 """Seconds that a reader waits for a database connection."""
+DATABASE_EVERY, OBJECTS_EVERY = 5.0, 30.0
+"""Seconds between looks at whether each is there. A look at a bucket may cost money, if little."""
+PICTURES_AT_ONCE = 2
+"""Pictures that a process works on side by side; libvips shares the cores among them."""
 
 
 class BothWays(Transport, Protocol):
@@ -43,6 +51,10 @@ class BothWays(Transport, Protocol):
 
     def consume(self, queue: str, consumer: Consumer, *, concurrency: int) -> None:
         """Have `consumer` read `queue`."""
+        ...
+
+    async def dead_letters(self) -> Mapping[str, int]:
+        """Count each queue's dead letters. Raises TransportDownError."""
         ...
 
     async def start(self) -> None:
@@ -61,13 +73,21 @@ class BothWays(Transport, Protocol):
 class Runtime:
     """One process's parts, wired. Services attach to it; `run` starts it all and ends it so that nothing is lost."""
 
-    def __init__(self, settings: Settings, transport: BothWays, *, public_url: str) -> None:
+    def __init__(
+        self, settings: Settings, transport: BothWays, *, public_url: str, service: str, readiness: Readiness
+    ) -> None:
+        logs.name_process(service)
         self.settings = settings
         self.transport = transport
+        self.service = service
+        self.readiness = readiness
         self.application = UploadsApplication(settings.database.database_url)
         self.relay = Relay(transport, lambda keys: self.commits.settle(keys))  # noqa: PLW0108 — made below
         self.commits = GroupCommit(
-            self.application, on_committed=self._hand_on, on_state=partial(self._note_state, "database")
+            self.application,
+            on_committed=self._hand_on,
+            on_state=readiness.need("database"),
+            on_written=_note_commit,
         )
         self.store = EventStore(self.application, self.commits)
         self.pool = AsyncConnectionPool(
@@ -86,27 +106,51 @@ class Runtime:
             s3_access_key_id=settings.objects.s3_access_key_id,
             s3_secret_access_key=settings.objects.s3_secret_access_key,
         )
-        self.cpu = CpuPool(running=2, waiting=64)
         self._background: list[Callable[[], Awaitable[None]]] = []
-        self._states: dict[str, bool] = {}
+
+    @cached_property
+    def cpu(self) -> CpuPool:
+        """The pool for image work. Made where it is asked for, so that a process without pictures loads no libvips."""
+        from shared.imaging import limit_threads  # noqa: PLC0415 — for that reason
+
+        limit_threads(max(1, (os.cpu_count() or 1) // PICTURES_AT_ONCE))
+        return CpuPool(running=PICTURES_AT_ONCE, waiting=64)
 
     def attach_stage(self, stage: Stage, handler: Handler[Any], *, down_codes: frozenset[str] = frozenset()) -> None:
         """Have this process run a stage; failures with `down_codes` say that what the stage calls is down."""
-        breaker = Breaker(down_codes, on_state=partial(self._note_state, f"what {stage} calls"))
-        consumer = StageConsumer(stage, handler, self.store, breaker)
-        self.transport.consume(SAGA[stage].queue, consumer, concurrency=SAGA[stage].concurrency)
+        spec = SAGA[stage]
+        breaker = Breaker(down_codes, on_state=partial(_note_breaker, spec.queue))
+        _note_breaker(spec.queue, breaker.closed)
+        self.attach_consumer(
+            spec.queue, StageConsumer(stage, handler, self.store, breaker), concurrency=spec.concurrency
+        )
+
+    def attach_consumer(self, queue: str, consumer: Consumer, *, concurrency: int) -> None:
+        """Have this process read a queue, `concurrency` messages at a time."""
+        self.transport.consume(queue, WatchedConsumer(queue, consumer), concurrency=concurrency)
 
     def attach_dispatcher(self) -> None:
         """Have this process sweep the outbox, and carry replays of many runs on."""
-        self.attach_background(Dispatcher(OutboxSweep(self.pool), self.store, self.transport).run)
+        sweep = OutboxSweep(self.pool)
+        self.attach_background(Dispatcher(sweep, self.store, self.transport).run)
+        self.attach_background(Backlog(sweep, self.transport.dead_letters).run)
         self.attach_background(ReplayRunner(ReplayWork(self.pool), self.store, Histories(self.pool)).run)
 
     def attach_background(self, run: Callable[[], Awaitable[None]]) -> None:
         """Have something run from start to stop, such as a server; it is cancelled at the end."""
         self._background.append(run)
 
+    def attach_health(self) -> None:
+        """Have this process look after what it needs, and answer for itself on HEALTH_PORT where that is set."""
+        self.readiness.watch("database", self._ask_database, every=DATABASE_EVERY)
+        self.readiness.watch("objects", self.objects.ping, every=OBJECTS_EVERY)
+        self.attach_background(self.readiness.run)
+        if self.settings.process.health_port:
+            self.attach_background(self._answer_for_health)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, or until something in the background dies, which is raised."""
+        end_traces = traces.start(self.settings.telemetry.otel_exporter_otlp_endpoint, self.service)
         self.commits.start()
         await self.pool.open()
         tasks = [asyncio.ensure_future(run()) for run in self._background]
@@ -123,6 +167,7 @@ class Runtime:
         finally:
             stopped.cancel()
             await self._end(tasks)
+            end_traces()
 
     async def _end(self, tasks: Sequence[asyncio.Future[None]]) -> None:
         """Stop taking work, let what is under way finish and be written and sent, then let go of everything."""
@@ -138,28 +183,52 @@ class Runtime:
         await self.objects.close()
         await self.store.close()
         await self.pool.close()
-        self.cpu.close()
+        if "cpu" in vars(self):
+            self.cpu.close()
         self.application.close()
 
     def _hand_on(self, rows: Sequence[OutboxRow]) -> None:
         self.relay.hand_on(rows)
 
-    def _note_state(self, part: str, up: bool) -> None:
-        """Say once when a part goes away, and once when it is back."""
-        if self._states.get(part, True) is not up:
-            log.info("back", part=part) if up else log.warning("away", part=part)
-        self._states[part] = up
+    async def _ask_database(self) -> None:
+        async with self.pool.connection() as conn:
+            await conn.execute("SELECT 1")
+
+    async def _answer_for_health(self) -> None:
+        process = self.settings.process
+        try:
+            await HealthServer(self.readiness, process.host, process.health_port).run()
+        except OSError as error:
+            raise SettingsError([f"HEALTH_PORT={process.health_port}: {error.strerror}"]) from error
 
 
-def rabbit_runtime(settings: Settings, *, public_url: str) -> Runtime:
-    """Give a process that speaks to its fellows over RabbitMQ."""
-    transport = RabbitTransport(settings.broker.amqp_url, grace=settings.process.grace_period)
-    return Runtime(settings, transport, public_url=public_url)
+def _note_commit(appends: int, seconds: float) -> None:
+    if appends:  # Not where outbox rows alone were settled, which nobody waits for.
+        COMMIT_APPENDS.observe(appends)
+        COMMIT_SECONDS.observe(seconds)
+
+
+def _note_breaker(queue: str, closed: bool) -> None:  # noqa: FBT001 — the breaker's callback
+    BREAKER_OPEN.labels(queue).set(not closed)
+
+
+def rabbit_runtime(settings: Settings, *, public_url: str, service: str = "darkroom") -> Runtime:
+    """Give a process that speaks to its fellows over RabbitMQ; `service` is its name in logs and traces."""
+    readiness = Readiness()
+    transport = RabbitTransport(
+        settings.broker.amqp_url,
+        grace=settings.process.grace_period,
+        on_state=readiness.need("broker", quiet=True),
+    )
+    runtime = Runtime(settings, transport, public_url=public_url, service=service, readiness=readiness)
+    runtime.attach_health()
+    return runtime
 
 
 def embedded_runtime(settings: Settings, *, public_url: str) -> Runtime:
     """Give a process that holds the whole saga; without a broker its own dispatcher is the clock."""
-    runtime = Runtime(settings, EmbeddedTransport(settings.process.grace_period), public_url=public_url)
+    transport = EmbeddedTransport(settings.process.grace_period)
+    runtime = Runtime(settings, transport, public_url=public_url, service="darkroom", readiness=Readiness())
     runtime.attach_dispatcher()
     return runtime
 

@@ -40,7 +40,10 @@ class _FromEnvironment(msgspec.Struct, frozen=True, kw_only=True, rename="upper"
 
 
 class Process(_FromEnvironment, frozen=True, kw_only=True):
-    """How a process presents itself. `grace_period`: seconds from SIGTERM to the end of what is under way."""
+    """How a process presents itself. `grace_period`: seconds from SIGTERM to the end of what is under way.
+
+    `health_port` is where it answers /health/live, /health/ready and /metrics; 0 for nowhere.
+    """
 
     environment: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
@@ -48,6 +51,7 @@ class Process(_FromEnvironment, frozen=True, kw_only=True):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console", ""] = ""
     grace_period: Seconds = 25.0
+    health_port: Port = 0
 
 
 class Database(_FromEnvironment, frozen=True, kw_only=True):
@@ -123,6 +127,12 @@ class Operators(_FromEnvironment, frozen=True, kw_only=True):
     provider_call_cost: Annotated[float, msgspec.Meta(ge=0)] = 0.04
 
 
+class Telemetry(_FromEnvironment, frozen=True, kw_only=True):
+    """Where traces go, as an OTLP/HTTP URL; nowhere without one."""
+
+    otel_exporter_otlp_endpoint: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All concerns; a service takes only its own. `warnings` says which stand-ins took over."""
 
@@ -134,6 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     generator: Generator
     analytics: Analytics
     operators: Operators
+    telemetry: Telemetry = Telemetry()
     warnings: tuple[str, ...] = ()
 
 
@@ -149,6 +160,7 @@ def load(environ: Mapping[str, str], *, data_dir: Path = Path(".darkroom")) -> S
         generator=_read(Generator, environ, problems),
         analytics=_read(Analytics, environ, problems),
         operators=_read(Operators, environ, problems),
+        telemetry=_read(Telemetry, environ, problems),
     )
     problems += _wrong(settings)
     production = settings.process.environment == "production"
@@ -185,6 +197,7 @@ def _wrong(settings: Settings) -> list[str]:
         ("GEMINI_BASE_URL", settings.generator.gemini_base_url, ("http", "https")),
         ("POSTHOG_HOST", settings.analytics.posthog_host, ("http", "https")),
         ("PUBLIC_URL", settings.objects.public_url, ("http", "https")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", settings.telemetry.otel_exporter_otlp_endpoint, ("http", "https")),
     )
     for name, value, allowed in schemes:
         if value and urlsplit(value).scheme not in allowed:

@@ -12,4 +12,4 @@ def attach(runtime: Runtime) -> None:
     """Read the analytics queue in this process."""
     settings = runtime.settings.analytics
     sink = PosthogSink(settings.posthog_api_key, settings.posthog_host) if settings.posthog_api_key else None
-    runtime.transport.consume(ANALYTICS_QUEUE, AnalyticsConsumer(runtime.store, sink), concurrency=CONCURRENCY)
+    runtime.attach_consumer(ANALYTICS_QUEUE, AnalyticsConsumer(runtime.store, sink), concurrency=CONCURRENCY)

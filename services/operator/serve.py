@@ -27,13 +27,13 @@ async def serve(settings: Settings, name: str) -> None:
         raise SettingsError(missing)
     stop = asyncio.Event()
     stop_on_signals(stop)
-    runtime = rabbit_runtime(settings, public_url=public_url(settings))
+    runtime = rabbit_runtime(settings, public_url=public_url(settings), service=name)
     attach(runtime, ALL if name == "all" else (name,))
     for warning in settings.warnings:
         log.warning("stand_in", why=warning)
-    log.info("serving", service=name)
+    log.info("serving")
     await runtime.run(stop)
-    log.info("stopped", service=name)
+    log.info("stopped")
 
 
 def attach(runtime: Runtime, names: tuple[str, ...]) -> None:

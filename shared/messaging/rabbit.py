@@ -18,7 +18,9 @@ from contracts.events import decode, encode, routing_key
 from shared.eventstore.outbox import EXCHANGE, OutboxRow
 from shared.eventstore.store import utc_now
 from shared.messaging.message import Consumer, Message, TransportDownError, UnroutableError
-from shared.messaging.topology import DEFAULT, EVENTS, dead, declare, work_queue
+from shared.messaging.topology import DEFAULT, EVENTS, QUEUES, dead, declare, work_queue
+from shared.observability import traces
+from shared.observability.metrics import MESSAGES_GIVEN_BACK, MESSAGES_SET_ASIDE
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +73,7 @@ class RabbitTransport:
             except BROKER_DOWN as error:
                 if pause == CONNECT_FIRST:
                     log.warning("broker_away", error=type(error).__name__)
+                    self._on_state(False)
                 with contextlib.suppress(Exception):
                     await self._broker.stop()
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
@@ -93,22 +96,23 @@ class RabbitTransport:
         if not self.up:
             raise TransportDownError("the broker is away")
         event = row.event
-        headers = {
-            "schema_version": event.schema_version,
-            "causation_id": row.causation_id,
-            "traceparent": row.traceparent,
-        }
         to_exchange = row.target == EXCHANGE
-        await self._publish(
-            encode(event),
-            EVENTS if to_exchange else DEFAULT,
-            routing_key(type(event)) if to_exchange else row.target,
-            message_id=event.message_id,
-            correlation_id=event.correlation_id,
-            message_type=type(event).__name__,
-            timestamp=event.occurred_at,
-            headers={name: value for name, value in headers.items() if value is not None},
-        )
+        with traces.send(event, row.target or EVENTS.name, row.traceparent):
+            headers = {
+                "schema_version": event.schema_version,
+                "causation_id": row.causation_id,
+                "traceparent": traces.current(row.traceparent),
+            }
+            await self._publish(
+                encode(event),
+                EVENTS if to_exchange else DEFAULT,
+                routing_key(type(event)) if to_exchange else row.target,
+                message_id=event.message_id,
+                correlation_id=event.correlation_id,
+                message_type=type(event).__name__,
+                timestamp=event.occurred_at,
+                headers={name: value for name, value in headers.items() if value is not None},
+            )
 
     async def set_aside(self, queue: str, raw: RabbitMessage, reason: str) -> None:
         """Move a message that cannot be read to the queue's dead letters, with the reason in its headers."""
@@ -129,6 +133,18 @@ class RabbitTransport:
                 "x-set-aside-at": utc_now().isoformat(),
             },
         )
+
+    async def dead_letters(self) -> dict[str, int]:
+        """Count each queue's dead letters. Raises TransportDownError."""
+        if not self.up:
+            raise TransportDownError("the broker is away")
+        try:
+            connection = await self._broker.connect()
+            async with connection.channel() as channel:
+                found = {queue: await channel.declare_queue(dead(queue), passive=True) for queue in QUEUES}
+        except BROKER_DOWN as error:
+            raise TransportDownError(f"not counted: {type(error).__name__}") from error
+        return {queue: letters.declaration_result.message_count or 0 for queue, letters in found.items()}
 
     async def _publish(self, body: bytes, exchange: RabbitExchange, key: str, **properties: Any) -> None:
         try:
@@ -167,6 +183,8 @@ class _Delivery:
         self._queue = queue
         self._consumer = consumer
         self._transport = transport
+        self._given_back = MESSAGES_GIVEN_BACK.labels(queue)
+        self._aside = MESSAGES_SET_ASIDE.labels(queue)
 
     async def __call__(self, raw: RabbitMessage) -> None:
         try:
@@ -184,30 +202,32 @@ class _Delivery:
             await self._consumer.handle(message)
         except Exception:
             log.exception("message_not_handled", queue=self._queue, message_id=event.message_id)
-            await _give_back(raw)
+            await self._give_back(raw)
         else:
             await _settled(raw.ack())
 
     async def _set_aside(self, raw: RabbitMessage, reason: str) -> None:
-        log.error("message_set_aside", queue=self._queue, message_id=raw.message_id, reason=reason)
+        ids = {"message_id": raw.message_id, "workflow_run_id": raw.correlation_id}
+        log.error("message_set_aside", service=self._queue, queue=self._queue, reason=reason, **ids)
         try:
             await self._transport.set_aside(self._queue, raw, reason)
         except (TransportDownError, UnroutableError):
-            await _give_back(raw)
+            await self._give_back(raw)
         else:
+            self._aside.inc()
             await _settled(raw.ack())
+
+    async def _give_back(self, raw: RabbitMessage) -> None:
+        """Have the broker deliver a message again, later each time; after DELIVERY_LIMIT it is a dead letter."""
+        self._given_back.inc()
+        count = int(str(raw.headers.get("x-delivery-count") or 0))
+        await asyncio.sleep(min(NACK_FIRST * 2**count, NACK_MAX))
+        await _settled(raw.nack(requeue=True))
 
 
 async def _raw(message: StreamMessage[Any]) -> StreamMessage[Any]:
     """Hand the message through undecoded. Asynchronous, because FastStream runs any other decoder in a thread."""
     return message
-
-
-async def _give_back(raw: RabbitMessage) -> None:
-    """Have the broker deliver a message again, later each time; after DELIVERY_LIMIT it is a dead letter."""
-    count = int(str(raw.headers.get("x-delivery-count") or 0))
-    await asyncio.sleep(min(NACK_FIRST * 2**count, NACK_MAX))
-    await _settled(raw.nack(requeue=True))
 
 
 async def _settled(answer: Any) -> None:
