@@ -1,5 +1,6 @@
 """The eventsourcing Application over our recorder and mapper, configured by one database URL."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
@@ -87,6 +88,10 @@ class UploadsApplication(Application[UUID]):
         What `save` does besides, for aggregates that collect their own events, would cost more than the encoding.
         """
         self.events.put(events, **rows)
+
+    def hasten_watch(self, upload_id: UUID, by: dt.datetime) -> None:
+        """Bring forward the watch over an upload's run; nothing happens where there is none."""
+        cast("UploadRecorder", self.recorder).hasten_watch(upload_id, by)
 
     def states(self, events: Sequence[Event]) -> dict[UUID, bytes]:
         """Give what is stored at the versions of `events` (one an upload): upload id → the event's JSON."""

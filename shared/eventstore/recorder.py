@@ -1,5 +1,6 @@
 """The eventsourcing recorder that writes events, read model and outbox in one statement, and so in one transaction."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -118,6 +119,14 @@ class UploadRecorder(PostgresApplicationRecorder):
                 prepare=True,
             )
         return None
+
+    def hasten_watch(self, upload_id: UUID, by: dt.datetime) -> None:
+        """Have an upload's watch row due at `by`, if it was due later."""
+        with self.datastore.get_connection() as conn:
+            conn.execute(
+                "UPDATE outbox SET available_at = %s WHERE upload_id = %s AND target = 'watch' AND available_at > %s",
+                (by, upload_id, by),
+            )
 
     def select_states(self, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, bytes]:
         """Give the stored JSON at each (upload, version) that is taken, by upload; at most one key an upload."""

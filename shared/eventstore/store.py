@@ -57,6 +57,10 @@ class EventStore:
                 rows += rows_for(event, causation_id=causation_id, traceparent=traceparent, grace=self._grace)
             await self._commits.append(events, rows, wait=wait)
 
+    async def look_after(self, upload_id: UUID, *, by: dt.datetime) -> None:
+        """Have the watch over a run look at it by then, if it was going to look later."""
+        await self._read(lambda: self._application.hasten_watch(upload_id, by), None)
+
     async def close(self) -> None:
         """Stop reading; the group commit is closed by whoever started it."""
         self._readers.shutdown(wait=False)

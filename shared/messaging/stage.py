@@ -119,7 +119,11 @@ class StageConsumer:
                 else:
                     return
             self._watch.passed_over(message.event.message_id, "nothing is due")
-        except (FencedError, LeaseHeldError, UploadNotFoundError) as why:
+        except (FencedError, UploadNotFoundError) as why:
+            self._watch.passed_over(message.event.message_id, why)
+        except LeaseHeldError as why:
+            # Its holder may be dead, and this message was the only one: have the run looked at when the lease ends.
+            await self._store.look_after(message.event.upload_id, by=why.until)
             self._watch.passed_over(message.event.message_id, why)
 
     def _first_hand(self, message: Message) -> Work | None:

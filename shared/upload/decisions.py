@@ -69,7 +69,7 @@ def start_generation(
     if due_input(upload, Stage.GENERATING) is None:
         raise FencedError(f"generating is not due for upload {upload.id}")
     if upload.lease_until is not None and upload.lease_until > now:
-        raise LeaseHeldError(f"upload {upload.id} is being generated until {upload.lease_until.isoformat()}")
+        raise LeaseHeldError(upload.id, upload.lease_until)
     if upload.unknown_calls + (upload.lease_until is not None) > max_unknown:
         raise FinalFailure(
             "GENERATION_OUTCOME_UNKNOWN", "The picture could not be finished. Please try again.", replayable=True

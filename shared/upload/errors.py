@@ -1,5 +1,6 @@
 """Refusals of the domain, named for the fact (the gateway maps them to HTTP), and how a stage says it failed."""
 
+import datetime as dt
 from uuid import UUID
 
 from contracts.events import Status
@@ -43,6 +44,10 @@ class FencedError(DomainError):
 
 class LeaseHeldError(DomainError):
     """Another worker may be calling the provider for this run right now; calling again could pay twice."""
+
+    def __init__(self, upload_id: UUID, until: dt.datetime) -> None:
+        super().__init__(f"upload {upload_id} is being generated until {until.isoformat()}")
+        self.until = until
 
 
 class StageFailure(Exception):  # noqa: N818 — a failure is an outcome here, not a mistake
