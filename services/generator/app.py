@@ -8,6 +8,7 @@ from contracts.events import Stage
 from services.generator.gemini import GeminiProvider
 from services.generator.handler import CallPolicy, generate_picture
 from services.generator.local import LocalProvider
+from services.generator.metered import MeteredProvider
 from services.generator.provider import Provider
 from shared.bootstrap import Runtime
 from shared.settings import Generator, SettingsError
@@ -26,13 +27,15 @@ def attach(runtime: Runtime) -> None:
         timeout=settings.generator_timeout,
         max_unknown=settings.generator_max_unknown,
     )
+    provider = _provider(settings, runtime)
+    cost = 0.0 if settings.generator == "local" else runtime.settings.operators.provider_call_cost
     runtime.attach_stage(
         Stage.GENERATING,
         partial(
             generate_picture,
             objects=runtime.objects,
             cpu=runtime.cpu,
-            provider=_provider(settings, runtime),
+            provider=MeteredProvider(provider, cost),
             policy=policy,
         ),
         down_codes=PROVIDER_DOWN,
