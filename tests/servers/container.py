@@ -13,8 +13,8 @@ from testcontainers.core.container import DockerContainer
 
 from tests.servers.power import NoServerError, free_port
 
-_POSTGRES_IMAGE = os.environ.get("TEST_POSTGRES_IMAGE", "postgres:18-alpine")
-_RABBITMQ_IMAGE = os.environ.get("TEST_RABBITMQ_IMAGE", "rabbitmq:4-management-alpine")
+_POSTGRES_IMAGE = os.environ.get("TEST_POSTGRES_IMAGE", "postgres:18")
+_RABBITMQ_IMAGE = os.environ.get("TEST_RABBITMQ_IMAGE", "rabbitmq:4-management")
 _PATIENCE = 180.0
 
 

@@ -137,7 +137,12 @@ class PrivatePostgres(Program):
         everyone = stat.S_IXOTH | stat.S_IROTH
         if not self._run_as or all(path.stat().st_mode & everyone == everyone for path in (install, *install.parents)):
             return install
-        return Path(shutil.copytree(install, self.folder / "install", symlinks=True))
+        # The programs look for the wheel's libraries beside them, so their places stay the same to each other.
+        site = install.parent.parent
+        for part in (install, install.parent / ".dylibs", site / f"{install.parent.name}.libs"):
+            if part.exists():
+                shutil.copytree(part, self.folder / "install" / part.relative_to(site), symlinks=True)
+        return self.folder / "install" / install.relative_to(site)
 
 
 def _wheel_install() -> Path | None:
