@@ -1,6 +1,7 @@
 """What a benchmark gives, as a table for a person and as JSON for a program."""
 
 import statistics
+from collections.abc import Mapping
 
 import msgspec
 from rich.console import Console
@@ -27,6 +28,31 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ratio(self) -> float | None:
         return self.value / self.floor_value if self.floor_value else None
+
+
+CPU = "cpu "
+"""What the name of a process's seconds begins with in Got."""
+
+
+class Got(dict[str, list[float]]):
+    """Values by name, one a round."""
+
+    def add(self, **values: float) -> None:
+        for name, value in values.items():
+            self.setdefault(name, []).append(value)
+
+    def add_cpu(self, seconds: Mapping[str, float], number: int) -> None:
+        """Add each process's milliseconds for one of `number` things done."""
+        self.add(**{CPU + name: taken / number * 1000 for name, taken in seconds.items()})
+
+
+def cpu_figures(got: Got, of: str) -> list[Figure]:
+    """Give the processor time that each process spent on one thing."""
+    return [
+        Figure(name=f"CPU of one {of}: {name.removeprefix(CPU)}", unit="ms", rounds=rounds)
+        for name, rounds in got.items()
+        if name.startswith(CPU)
+    ]
 
 
 class Result(msgspec.Struct, kw_only=True):

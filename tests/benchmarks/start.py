@@ -12,12 +12,11 @@ from tests.benchmarks.append import requests
 from tests.benchmarks.bare import store
 from tests.benchmarks.ground import Ground, p50, quantile
 from tests.benchmarks.processes import CpuMeter, await_services, bare_http, meter, sampled
-from tests.benchmarks.report import Figure, Result
+from tests.benchmarks.report import Figure, Got, Result, cpu_figures
 from tests.benchmarks.wire import drive, request
 from tests.stack import Stack
 
 IN_FLIGHT = 32
-CPU = "cpu "
 _WARM_UP = 200
 
 
@@ -42,14 +41,6 @@ async def run(ground: Ground) -> Result:
     )
 
 
-class Got(dict):
-    """Values by name, a list a name."""
-
-    def add(self, **values: float) -> None:
-        for name, value in values.items():
-            self.setdefault(name, []).append(value)
-
-
 async def _rounds(ground, stack, bare, ids, rounds, one, many) -> Got:
     got, (bare_port, bare_pid) = Got(), bare
     cpu, bare_cpu = meter(stack, ground), CpuMeter({"bare Litestar": bare_pid})
@@ -67,7 +58,7 @@ async def _rounds(ground, stack, bare, ids, rounds, one, many) -> Got:
         stored = store.events_only(stack.database_url, requests(ids, many))
         got.add(bare_rate=bare.rate, bare_busy_p50=p50(bare.latencies), stored=stored)
         got.add(bare_busy_p99=quantile(bare.latencies, 0.99))
-        got.add(**{CPU + name: seconds / many * 1000 for name, seconds in bare_cpu.taken().items()})
+        got.add_cpu(bare_cpu.taken(), many)
         cpu.taken()
         began = time.perf_counter()
         busy = await drive(stack.port, starts(ids, many), in_flight=IN_FLIGHT, expect=202)
@@ -75,7 +66,7 @@ async def _rounds(ground, stack, bare, ids, rounds, one, many) -> Got:
         whole = time.perf_counter() - began
         got.add(rate=busy.rate, busy_p50=p50(busy.latencies), busy_p99=quantile(busy.latencies, 0.99))
         got.add(published=many / whole)
-        got.add(**{CPU + name: seconds / many * 1000 for name, seconds in cpu.taken().items()})
+        got.add_cpu(cpu.taken(), many)
     return got
 
 
@@ -103,15 +94,6 @@ def _figures(got: Got) -> list[Figure]:
         Figure(name="bare commit, p50", unit="ms", rounds=got["commit_p50"]),
     ]  # fmt: skip
     return figures + cpu_figures(got, "start")
-
-
-def cpu_figures(got: Got, of: str) -> list[Figure]:
-    """Give the processor time that each process spent on one start or run."""
-    return [
-        Figure(name=f"CPU of one {of}: {name.removeprefix(CPU)}", unit="ms", rounds=rounds)
-        for name, rounds in got.items()
-        if name.startswith(CPU)
-    ]
 
 
 def starts(ids: Iterator[UUID], number: int) -> list[bytes]:
