@@ -18,7 +18,7 @@ from shared.eventstore.store import EventStore, utc_now
 from shared.messaging.breaker import Breaker
 from shared.messaging.failure_policy import as_failure
 from shared.messaging.message import Message
-from shared.observability.stages import StageWatch
+from shared.messaging.stage_watch import StageWatch
 from shared.upload.decisions import due_input, record, record_failure, start_generation
 from shared.upload.errors import FencedError, LeaseHeldError, UploadNotFoundError
 from shared.upload.saga import SAGA, StageSpec
