@@ -8,6 +8,11 @@ import msgspec
 
 from contracts.events import Stage, Status
 
+Email = Annotated[str, msgspec.Meta(pattern=r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,250}$", max_length=254)]
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/avif")
+MAX_IMAGE_BYTES = 50 * 1024 * 1024
+"""Largest file; a photo of 50 megapixels fits."""
+
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A JSON object with camelCase names."""
@@ -23,6 +28,34 @@ class UploadCreated(_Body, frozen=True, kw_only=True):
     upload_id: UUID
     session_token: str
     status: Literal["pending"] = "pending"
+    success: Literal[True] = True
+
+
+class PresignRequest(_Request, frozen=True, kw_only=True):
+    """Body of `POST /api/uploads/presign`: what will be sent straight to the object store, exactly."""
+
+    email: Email
+    content_type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(IMAGE_TYPES)})]
+    size_bytes: Annotated[int, msgspec.Meta(ge=1, extra_json_schema={"maximum": MAX_IMAGE_BYTES})]
+
+
+class UploadPresigned(_Body, frozen=True, kw_only=True):
+    """201 of `POST /api/uploads/presign`: PUT the photo to `url` with `headers` by `expires_at`, then complete it."""
+
+    upload_id: UUID
+    session_token: str
+    url: str
+    headers: dict[str, str]
+    expires_at: datetime
+    method: Literal["PUT"] = "PUT"
+    success: Literal[True] = True
+
+
+class UploadCompleted(_Body, frozen=True, kw_only=True):
+    """200 of `POST /api/uploads/{uploadId}/complete`, and of every repetition. Now it can be processed."""
+
+    upload_id: UUID
+    status: Status
     success: Literal[True] = True
 
 

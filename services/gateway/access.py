@@ -1,15 +1,26 @@
 """Who may see an upload: whoever holds its session token. The order of the checks is part of the interface."""
 
+from typing import Annotated
 from uuid import UUID
 
+from litestar.openapi.spec import Example
+from litestar.params import Parameter
+
+from services.gateway.openapi import UPLOAD_ID
+from services.gateway.patience import READ_WAIT, patient
 from services.gateway.sessions import check_token
 from shared.projection.queries import UploadQueries, UploadRow
 from shared.upload.errors import UploadNotFoundError
 
+JobId = Annotated[
+    str, Parameter(description="The upload's id, which is the job's too.", examples=[Example(value=UPLOAD_ID)])
+]
+UploadId = Annotated[str, Parameter(description="The upload's id.", examples=[Example(value=UPLOAD_ID)])]
 
-async def own_upload(reads: UploadQueries, upload_id: UUID, token: str) -> UploadRow:
+
+async def own_upload(reads: UploadQueries, upload_id: UUID, token: str, *, wait: float = READ_WAIT) -> UploadRow:
     """Give the row of an upload to its owner. Raises UploadNotFoundError, then InvalidSessionTokenError."""
-    row = await reads.get(upload_id)
+    row = await patient(lambda: reads.get(upload_id), wait)
     if row is None:
         raise UploadNotFoundError(upload_id)
     check_token(token, row.session_token_digest)

@@ -2,95 +2,108 @@
 
 from functools import partial
 
-import uuid_utils.compat
-from granian.constants import Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 from litestar import Litestar
-from litestar.datastructures import MutableScopeHeaders
-from litestar.enums import ScopeType
-from litestar.openapi import OpenAPIConfig
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+from litestar.types import ASGIApp, ControllerRouterHandler
 
+from services.gateway.direct import DirectUploads
+from services.gateway.edge import edge
+from services.gateway.events import stream_status
 from services.gateway.health import live, ready
-from services.gateway.objects import get_object
+from services.gateway.janitor import Janitor
+from services.gateway.limits import CallLimits
+from services.gateway.objects import get_object, put_object
+from services.gateway.openapi import openapi_config
 from services.gateway.ops import ops_routes
 from services.gateway.pages import page_routes
-from services.gateway.parts import provided_by
+from services.gateway.parts import provided
+from services.gateway.presign import complete_upload, presign_upload
 from services.gateway.problems import problem_response
 from services.gateway.process import retry_processing, start_processing
 from services.gateway.results import get_result
+from services.gateway.server import serve
 from services.gateway.status import get_status
+from services.gateway.streams import StatusStreams
 from services.gateway.uploads import create_upload
 from shared.bootstrap import Runtime
+from shared.eventstore.conninfo import patient_conninfo
+from shared.eventstore.histories import Histories
+from shared.eventstore.pending_uploads import PendingUploads
+from shared.eventstore.rate_limits import RateLimits
+from shared.projection.changes import UploadChanges
+from shared.projection.queries import UploadQueries
+from shared.settings import Settings
 from shared.storage.local import LocalObjectStore
 
 JSON_BODY_BYTES = 64 * 1024
 """Largest body of a request that uploads nothing."""
-HEADER_TIMEOUT_MS = 10_000
-"""Milliseconds a client has to send its request's headers, so that a slow one holds no connection."""
+
+API: list[ControllerRouterHandler] = [
+    create_upload,
+    presign_upload,
+    complete_upload,
+    start_processing,
+    retry_processing,
+    get_status,
+    stream_status,
+    get_result,
+    live,
+    ready,
+]
 
 
 def attach(runtime: Runtime) -> None:
     """Serve HTTP from this process."""
-    process = runtime.settings.process
-    runtime.attach_background(partial(_serve, create_app(runtime), process.host, process.port))
+    changes = UploadChanges(patient_conninfo(runtime.settings.database.database_url))
+    runtime.attach_background(changes.run)
+    runtime.attach_background(Janitor(PendingUploads(runtime.pool), RateLimits(runtime.pool), runtime.objects).run)
+    app = create_app(runtime, changes)
+    runtime.attach_background(partial(serve, app, runtime.settings.process, on_stop=changes.close))
 
 
-def create_app(runtime: Runtime) -> Litestar:
+def create_app(runtime: Runtime, changes: UploadChanges) -> ASGIApp:
     """Build the ASGI application over a process's parts."""
-    routes = [create_upload, start_processing, retry_processing, get_status, get_result, live, ready, *page_routes]
-    if isinstance(runtime.objects, LocalObjectStore):
-        routes.append(get_object)
-    return Litestar(
-        route_handlers=[*routes, ops_routes(runtime)],
-        dependencies=provided_by(runtime),
+    local = isinstance(runtime.objects, LocalObjectStore)
+    app = Litestar(
+        route_handlers=[*API, *page_routes, *([get_object, put_object] if local else []), ops_routes(runtime)],
+        dependencies=provided(_parts(runtime, changes)),
+        state=State({"limits": CallLimits(RateLimits(runtime.pool), runtime.settings.gateway)}),
         exception_handlers={Exception: problem_response},
-        middleware=[request_id_middleware],
         request_max_body_size=JSON_BODY_BYTES,
-        openapi_config=OpenAPIConfig(title="darkroom", version="1", path="/schema"),
+        cors_config=_cors(runtime.settings),
+        openapi_config=openapi_config(),
         logging_config=None,
+        debug=False,
     )
+    return edge(app, runtime.settings)
 
 
-def request_id_middleware(app: ASGIApp) -> ASGIApp:
-    """Give every request an id, the caller's if it sent a sane one; it is in the answer, in problems and in the logs."""
-
-    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
-            await app(scope, receive, send)
-            return
-        request_id = _given_id(scope) or str(uuid_utils.compat.uuid7())
-        scope["state"]["request_id"] = request_id
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableScopeHeaders(message)["X-Request-Id"] = request_id
-            await send(message)
-
-        with bound_contextvars(request_id=request_id):
-            await app(scope, receive, send_with_id)
-
-    return middleware
+def _parts(runtime: Runtime, changes: UploadChanges) -> dict[str, object]:
+    reads = UploadQueries(runtime.pool)
+    pending = PendingUploads(runtime.pool)
+    return {
+        "store": runtime.store,
+        "reads": reads,
+        "objects": runtime.objects,
+        "local": runtime.objects,
+        "cpu": runtime.cpu,
+        "pool": runtime.pool,
+        "analytics": runtime.settings.analytics,
+        "carrier": runtime.transport,
+        "changes": changes,
+        "streams": StatusStreams(Histories(runtime.pool), changes, runtime.objects),
+        "direct": DirectUploads(runtime.store, reads, pending, runtime.objects, runtime.cpu),
+    }
 
 
-def _given_id(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name.lower() == b"x-request-id":
-            text = value.decode("latin-1")
-            return text if len(text) <= 64 and text.replace("-", "").isalnum() and text.isascii() else None
-    return None
-
-
-async def _serve(app: Litestar, host: str, port: int) -> None:
-    server = Server(
-        app,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGI,
-        websockets=False,
-        log_enabled=False,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
+def _cors(settings: Settings) -> CORSConfig | None:
+    """Let the pages of other origins call, if any may. The token travels in a header, so no cookies are asked for."""
+    if not settings.gateway.origins:
+        return None
+    return CORSConfig(
+        allow_origins=settings.gateway.origins,
+        allow_methods=["GET", "POST", "PUT"],
+        allow_headers=["Content-Type", "If-None-Match", "Last-Event-ID", "X-Request-Id", "X-Session-Token"],
+        expose_headers=["ETag", "Retry-After", "X-Request-Id"],
     )
-    await server.serve()

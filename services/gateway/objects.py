@@ -1,12 +1,21 @@
-"""GET /objects/{key}: what a bucket does for its signed URLs, done by us where the object store is a directory."""
+"""GET and PUT /objects/{key}: what a bucket does for its signed URLs, done by us where the store is a directory."""
 
+import asyncio
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from litestar import Request, get
+from litestar import Request, Response, get, put
 from litestar.response import File
 
+from contracts.http import MAX_IMAGE_BYTES
 from services.gateway.parts import Local
-from services.gateway.problems import ObjectNotFoundError
+from services.gateway.problems import (
+    InvalidRequestError,
+    LengthRequiredError,
+    ObjectNotFoundError,
+    SignatureMismatchError,
+)
 from shared.storage.port import ObjectMissingError
 from shared.storage.signing import BadSignatureError
 
@@ -26,5 +35,36 @@ async def get_object(key: str, request: Request[Any, Any, Any], local: Local) ->
         filename=download_as or "",
         content_disposition_type="attachment" if download_as else "inline",
         media_type=info.content_type if info else None,
-        headers={"Cache-Control": "private, max-age=900", "X-Content-Type-Options": "nosniff"},
+        headers={"Cache-Control": "private, max-age=900"},
     )
+
+
+@put("/objects/{key:path}", include_in_schema=False, status_code=200, request_max_body_size=MAX_IMAGE_BYTES)
+async def put_object(key: str, request: Request[Any, Any, Any], local: Local) -> Response[None]:
+    """Take exactly the bytes that the URL was signed for, all of them or none.
+
+    Raises LengthRequiredError, SignatureMismatchError, InvalidRequestError.
+    """
+    name = key.lstrip("/")
+    content_type, length = request.headers.get("Content-Type", ""), request.content_length
+    if length is None:
+        raise LengthRequiredError
+    try:
+        local.verify_put(name, dict(request.query_params), content_type=content_type, size_bytes=length)
+    except (BadSignatureError, ValueError):
+        raise SignatureMismatchError from None
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
+        path = Path(folder) / "object"
+        if await _spool(request, path) != length:
+            raise InvalidRequestError("The body is not as long as its Content-Length.")
+        await local.put_file(name, path, content_type)
+    return Response(None)
+
+
+async def _spool(request: Request[Any, Any, Any], path: Path) -> int:
+    """Write the body to a file as it comes in; give its length."""
+    written = 0
+    with path.open("wb") as file:
+        async for chunk in request.stream():
+            written += await asyncio.to_thread(file.write, chunk)
+    return written

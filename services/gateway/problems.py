@@ -1,13 +1,15 @@
 """Every error as `application/problem+json`: the one place that turns an exception into a status and a code."""
 
+import math
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
@@ -21,6 +23,7 @@ from shared.upload.errors import AlreadyProcessingError, NotReplayableError, Upl
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+UNFORESEEN = "INTERNAL_ERROR"
 RETRY_AFTER = "2"
 """Seconds after which a client may ask again when we were at fault."""
 
@@ -41,6 +44,30 @@ class InvalidRequestError(Exception):
     """The request cannot be understood; the message says what is wrong with it, for a person."""
 
 
+class UploadIncompleteError(Exception):
+    """The object of an announced upload is not there, or not what was announced; the message says which."""
+
+
+class SignatureMismatchError(Exception):
+    """The URL does not allow this write, or not any more."""
+
+
+class LengthRequiredError(Exception):
+    """A body came without saying how long it is."""
+
+
+class UnsupportedMediaTypeError(Exception):
+    """The body is of a kind that the route does not read; the message names the kind that it does."""
+
+
+class RateLimitedError(Exception):
+    """This client calls too often. `seconds` is how long it should wait."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"wait for {seconds:.3f} s")
+        self.seconds = seconds
+
+
 class WorkflowTriggerError(Exception):
     """The run could not be recorded. Nothing was written; the same call may succeed later."""
 
@@ -59,20 +86,41 @@ class _Answer(msgspec.Struct, frozen=True):
 
 _BY_STATUS = {
     400: ("INVALID_REQUEST", "The request is not valid"),
-    401: ("UNAUTHORIZED", "Not authorised"),
     404: ("NOT_FOUND", "Not found"),
     405: ("METHOD_NOT_ALLOWED", "Method not allowed"),
-    413: ("IMAGE_TOO_LARGE", "The request is too large"),
-    415: ("UNSUPPORTED_MEDIA_TYPE", "Unsupported media type"),
-    429: ("RATE_LIMITED", "Too many requests"),
+    408: ("REQUEST_TIMEOUT", "The request took too long"),
+    413: ("REQUEST_TOO_LARGE", "The request is too large"),
 }
 _IMAGE_STATUS = {"IMAGE_TOO_LARGE": 413, "UNSUPPORTED_IMAGE": 415}
+_AWAY = (OperationalError, PoolTimeout, TimeoutError, StoreUnavailableError, ObjectStoreError, CpuBusyError)
+
+# What says all of itself by its type.
+_PLAIN: dict[type[Exception], _Answer] = {
+    UploadNotFoundError: _Answer(404, "UPLOAD_NOT_FOUND", "No such upload", "There is no upload with this id."),
+    ResultNotFoundError: _Answer(404, "RESULT_NOT_FOUND", "No such result", "There is no result with this id."),
+    ObjectNotFoundError: _Answer(404, "NOT_FOUND", "Not found", "There is nothing here, or the link has expired."),
+    InvalidSessionTokenError: _Answer(
+        401, "INVALID_SESSION_TOKEN", "Not your upload", "The session token is missing or not this upload's."
+    ),
+    SignatureMismatchError: _Answer(
+        403, "SIGNATURE_MISMATCH", "Not allowed", "The URL does not allow this upload, or it has expired."
+    ),
+    # What msgspec raises for JSON that is nested thousands deep.
+    RecursionError: _Answer(400, "INVALID_REQUEST", "The request is not valid", "The body is nested too deeply."),
+    LengthRequiredError: _Answer(411, "LENGTH_REQUIRED", "Length required", "The request needs a Content-Length."),
+}
+# What says the rest in a sentence of ours.
+_TOLD: dict[type[Exception], tuple[int, str, str]] = {
+    InvalidRequestError: (400, "INVALID_REQUEST", "The request is not valid"),
+    UploadIncompleteError: (409, "UPLOAD_INCOMPLETE", "The upload is not complete"),
+    UnsupportedMediaTypeError: (415, "UNSUPPORTED_MEDIA_TYPE", "Unsupported media type"),
+}
 
 
 def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Answer with the problem that an exception is. One that nobody foresaw is logged, and says nothing of itself."""
     answer = _answer(error)
-    if answer.status == 500 and answer.code != "WORKFLOW_TRIGGER_FAILED":
+    if answer.code == UNFORESEEN:
         log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
     problem = Problem(
         title=answer.title,
@@ -87,33 +135,36 @@ def problem_response(request: Request[Any, Any, Any], error: Exception) -> Respo
 
 
 def _answer(error: Exception) -> _Answer:
+    if (plain := _PLAIN.get(type(error))) is not None:
+        return plain
+    if (told := _TOLD.get(type(error))) is not None:
+        return _Answer(*told, str(error))
+    if isinstance(error, HTTPException):
+        return _of_framework(error)
+    return _refused(error) or _ours(error)
+
+
+def _refused(error: Exception) -> _Answer | None:
+    """Say what the domain and its neighbours refused; None where it is no refusal."""
     match error:
-        case UploadNotFoundError():
-            return _Answer(404, "UPLOAD_NOT_FOUND", "No such upload", "There is no upload with this id.")
-        case ResultNotFoundError():
-            return _Answer(404, "RESULT_NOT_FOUND", "No such result", "There is no result with this id.")
-        case ObjectNotFoundError():
-            return _Answer(404, "NOT_FOUND", "Not found", "There is nothing here, or the link has expired.")
-        case InvalidSessionTokenError():
-            return _Answer(
-                401, "INVALID_SESSION_TOKEN", "Not your upload", "The session token is missing or not this upload's."
-            )
         case AlreadyProcessingError():
             return _already(error)
         case NotReplayableError():
             return _Answer(
-                409, "NOT_RETRYABLE", "Cannot be retried", "Only a failure that may pass can be tried again.",
+                409,
+                "NOT_RETRYABLE",
+                "Cannot be retried",
+                "Only a failure that may pass can be tried again.",
                 current_status=error.current_status,
-            )  # fmt: skip
+            )
         case ImageRefused():
             status = _IMAGE_STATUS.get(error.code, 400)
             return _Answer(status, str(error.code), "The picture was refused", error.message)
-        case InvalidRequestError():
-            return _Answer(400, "INVALID_REQUEST", "The request is not valid", str(error))
-        case HTTPException():
-            return _of_framework(error)
+        case RateLimitedError():
+            again = {"Retry-After": str(math.ceil(error.seconds))}
+            return _Answer(429, "RATE_LIMITED", "Too many requests", "Please try again later.", headers=again)
         case _:
-            return _ours(error)
+            return None
 
 
 def _already(error: AlreadyProcessingError) -> _Answer:
@@ -128,23 +179,30 @@ def _already(error: AlreadyProcessingError) -> _Answer:
 
 
 def _of_framework(error: HTTPException) -> _Answer:
-    if error.status_code >= 500:
+    """Say in our words what Litestar refused: its own name routes, classes and handlers."""
+    if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _ours(error)
     code, title = _BY_STATUS.get(error.status_code, ("INVALID_REQUEST", "The request is not valid"))
-    return _Answer(error.status_code, code, title, error.detail or title, headers=error.headers or {})
+    detail = _reasons(error) if error.status_code == HTTPStatus.BAD_REQUEST else f"{title}."
+    return _Answer(error.status_code, code, title, detail, headers=error.headers or {})
+
+
+def _reasons(error: HTTPException) -> str:
+    """List what is wrong with which member or parameter."""
+    if not isinstance(error, ValidationException):
+        return error.detail if isinstance(error.__cause__, SerializationException) else "The request cannot be read."
+    found = error.extra if isinstance(error.extra, list) else []
+    reasons = [f"{reason.get('key', 'body')}: {reason.get('message', 'not valid')}" for reason in found]
+    return "; ".join(reasons) or error.detail
 
 
 def _ours(error: Exception) -> _Answer:
     """Errors on our side: said to be temporary where they are."""
     again = {"Retry-After": RETRY_AFTER}
-    match error:
-        case WorkflowTriggerError():
-            return _Answer(
-                500, "WORKFLOW_TRIGGER_FAILED", "Could not be started", "Nothing was started. Please try again.",
-                headers=again,
-            )  # fmt: skip
-        case OperationalError() | PoolTimeout() | StoreUnavailableError() | ObjectStoreError() | CpuBusyError():
-            log.warning("request_refused", error=type(error).__name__)
-            return _Answer(503, "UNAVAILABLE", "Not available", "Please try again in a moment.", headers=again)
-        case _:
-            return _Answer(500, "INTERNAL_ERROR", "Something went wrong", "Something went wrong on our side.")
+    if isinstance(error, WorkflowTriggerError):
+        detail = "Nothing was started. Please try again."
+        return _Answer(500, "WORKFLOW_TRIGGER_FAILED", "Could not be started", detail, headers=again)
+    if isinstance(error, _AWAY):
+        log.warning("request_refused", error=type(error).__name__)
+        return _Answer(503, "UNAVAILABLE", "Not available", "Please try again in a moment.", headers=again)
+    return _Answer(500, UNFORESEEN, "Something went wrong", "Something went wrong on our side.")

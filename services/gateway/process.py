@@ -1,71 +1,116 @@
 """POST /api/process: the run is recorded, and that is all: its stages hear of it from the outbox, broker up or down."""
 
-from typing import Annotated
-from uuid import UUID
+import asyncio
+from collections.abc import Callable
 
 import uuid_utils.compat
 from litestar import post
-from litestar.params import Parameter
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from contracts.events import ReplayRequested
 from contracts.http import ProcessAccepted, ProcessRequest
-from services.gateway.access import as_upload_id, own_upload
+from services.gateway.access import JobId, as_upload_id, own_upload
+from services.gateway.bodies import json_only
+from services.gateway.limits import process_rate
+from services.gateway.openapi import OWNER, problems
 from services.gateway.parts import Reads, Store
 from services.gateway.problems import WorkflowTriggerError
-from services.gateway.sessions import HEADER, token_present
+from services.gateway.sessions import SessionToken, token_present
 from shared.eventstore.group_commit import ConflictError, StoreUnavailableError
 from shared.eventstore.store import utc_now
 from shared.upload.decisions import request_processing, request_replay, run_of
 from shared.upload.errors import NotReplayableError
+from shared.upload.upload import Upload
 
-TRIGGER_WAIT = 1.5
-"""Seconds that a start waits for the database; the answer is due within two."""
+TRIGGER_WAIT = 1.4
+"""Seconds that a start has for the database in all; with the check of its rate, the answer is due within two."""
 
-SessionToken = Annotated[str, Parameter(header=HEADER)]
+_AWAY = (OperationalError, PoolTimeout, TimeoutError, StoreUnavailableError)
 
 
-@post("/api/process", status_code=202, guards=[token_present])
+@post(
+    "/api/process",
+    operation_id="startProcessing",
+    summary="Start the processing of an upload",
+    description="Starts the one run of a pending upload. `jobId` is the upload's id: see `/api/status/{jobId}`.",
+    tags=["Jobs"],
+    status_code=202,
+    response_description="The run is recorded and will end: `completed`, or `failed` with a reason.",
+    guards=[token_present, process_rate, json_only],
+    security=OWNER,
+    responses=problems(
+        "INVALID_REQUEST",
+        "INVALID_SESSION_TOKEN",
+        "UPLOAD_NOT_FOUND",
+        "ALREADY_PROCESSING",
+        "REQUEST_TOO_LARGE",
+        "UNSUPPORTED_MEDIA_TYPE",
+        "RATE_LIMITED",
+        "WORKFLOW_TRIGGER_FAILED",
+    ),
+)
 async def start_processing(
     data: ProcessRequest, session_token: SessionToken, store: Store, reads: Reads
 ) -> ProcessAccepted:
     """Start the run of an upload, once. Of two calls at the same moment one gets the 202, the other the 409."""
+    left = _countdown(TRIGGER_WAIT)
     try:
         while True:
-            row = await own_upload(reads, data.upload_id, session_token)
-            event = request_processing(
-                row.pending_upload(), workflow_run_id=uuid_utils.compat.uuid7(), now=utc_now()
-            )
+            row = await own_upload(reads, data.upload_id, session_token, wait=left())
+            event = request_processing(row.pending_upload(), workflow_run_id=uuid_utils.compat.uuid7(), now=utc_now())
             try:
-                await store.append(event, wait=TRIGGER_WAIT)
+                await store.append(event, wait=left())
             except ConflictError:
                 continue
             return ProcessAccepted(job_id=data.upload_id, workflow_run_id=event.workflow_run_id)
-    except (OperationalError, PoolTimeout, StoreUnavailableError) as error:
+    except _AWAY as error:
         raise WorkflowTriggerError from error
 
 
-@post("/api/process/{job_id:str}/retry", status_code=202, guards=[token_present])
-async def retry_processing(
-    job_id: str, session_token: SessionToken, store: Store, reads: Reads
-) -> ProcessAccepted:
+@post(
+    "/api/process/{job_id:str}/retry",
+    operation_id="retryProcessing",
+    summary="Try a failed job again",
+    description=(
+        "Resumes a failed run at the stage that failed, where `error.retryable` said that this may help."
+        " What was made before is kept."
+    ),
+    tags=["Jobs"],
+    status_code=202,
+    response_description="The run goes on, as its next attempt.",
+    guards=[token_present, process_rate],
+    security=OWNER,
+    responses=problems(
+        "INVALID_SESSION_TOKEN", "UPLOAD_NOT_FOUND", "NOT_RETRYABLE", "RATE_LIMITED", "WORKFLOW_TRIGGER_FAILED"
+    ),
+)
+async def retry_processing(job_id: JobId, session_token: SessionToken, store: Store, reads: Reads) -> ProcessAccepted:
     """Resume a failed run at the stage that failed, where the failure may pass; what was made before is kept."""
     upload_id = as_upload_id(job_id)
+    left = _countdown(TRIGGER_WAIT)
     try:
-        return await _retry(upload_id, session_token, store, reads)
-    except (OperationalError, PoolTimeout, StoreUnavailableError) as error:
+        await own_upload(reads, upload_id, session_token, wait=left())
+        while True:
+            upload = await store.load(upload_id, wait=left())
+            event = _retry_of(upload)
+            try:
+                await store.append(event, wait=left())
+            except ConflictError:
+                continue
+            return ProcessAccepted(job_id=upload_id, workflow_run_id=run_of(upload))
+    except _AWAY as error:
         raise WorkflowTriggerError from error
 
 
-async def _retry(upload_id: UUID, session_token: str, store: Store, reads: Reads) -> ProcessAccepted:
-    await own_upload(reads, upload_id, session_token)
-    while True:
-        upload = await store.load(upload_id, wait=TRIGGER_WAIT)
-        if upload.failure is not None and not upload.failure.retryable:
-            raise NotReplayableError(upload.id, upload.status, "the failure is final")
-        event = request_replay(upload, from_stage=None, requested_by="user", reason="asked to try again", now=utc_now())
-        try:
-            await store.append(event, wait=TRIGGER_WAIT)
-        except ConflictError:
-            continue
-        return ProcessAccepted(job_id=upload_id, workflow_run_id=run_of(upload))
+def _retry_of(upload: Upload) -> ReplayRequested:
+    """Decide. Raises NotReplayableError, also for a failure that an operator could replay and its owner cannot."""
+    if upload.failure is not None and not upload.failure.retryable:
+        raise NotReplayableError(upload.id, upload.status, "the failure is final")
+    return request_replay(upload, from_stage=None, requested_by="user", reason="asked to try again", now=utc_now())
+
+
+def _countdown(seconds: float) -> Callable[[], float]:
+    """Give a function that says how many of the seconds are left, and never less than none."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    return lambda: max(0.0, deadline - asyncio.get_running_loop().time())

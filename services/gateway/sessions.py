@@ -3,14 +3,18 @@
 import hashlib
 import hmac
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.params import Parameter
 
 from services.gateway.problems import InvalidSessionTokenError
 
 HEADER = "X-Session-Token"
+
+# The document of the interface names the header as a security scheme, not as a parameter.
+SessionToken = Annotated[str, Parameter(header=HEADER, include_in_schema=False)]
 
 
 def new_token() -> str:

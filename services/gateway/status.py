@@ -1,56 +1,83 @@
-"""GET /api/status/{jobId}: one primary-key read of the read model."""
+"""GET /api/status/{jobId}: one primary-key read of the read model; with `wait`, one more once something changed."""
 
-import datetime as dt
 from typing import Annotated
+from uuid import UUID
 
 from litestar import Response, get
+from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 
-from contracts.events import Stage, Status
-from contracts.http import JobStatus, RunError
-from services.gateway.access import as_upload_id, own_upload
-from services.gateway.parts import Objects, Reads
-from services.gateway.process import SessionToken
-from services.gateway.sessions import token_present
-from shared.projection.queries import UploadRow
+from contracts.http import JobStatus
+from services.gateway.access import JobId, as_upload_id, own_upload
+from services.gateway.job_status import status_of
+from services.gateway.openapi import OWNER, problems
+from services.gateway.parts import Changes, Objects, Reads
+from services.gateway.sessions import SessionToken, token_present
+from shared.projection.changes import UploadChanges
+from shared.projection.queries import UploadQueries, UploadRow
 
-URL_LIFETIME = dt.timedelta(minutes=15)
-"""How long a signed URL works."""
+LONGEST_WAIT = 25.0
+"""Seconds of the longest poll: under the half minute after which proxies give up."""
+
+Wait = Annotated[
+    float,
+    Parameter(ge=0, le=LONGEST_WAIT, description="Seconds to wait for a change, where `If-None-Match` names no other."),
+]
+IfNoneMatch = Annotated[
+    str | None, Parameter(header="If-None-Match", description="The `ETag` of the status that is known already.")
+]
 
 
-@get("/api/status/{job_id:str}", guards=[token_present])
+@get(
+    "/api/status/{job_id:str}",
+    operation_id="getStatus",
+    summary="See where a job stands",
+    description=(
+        "The `ETag` changes with every change of the job. With `If-None-Match` and `wait` the answer comes as soon as"
+        " the job has changed, or as 304 after `wait` seconds. `previewUrl` works for a quarter of an hour."
+    ),
+    tags=["Jobs"],
+    guards=[token_present],
+    security=OWNER,
+    responses={
+        304: ResponseSpec(None, description="The job is as `If-None-Match` says."),
+        **problems("INVALID_REQUEST", "INVALID_SESSION_TOKEN", "UPLOAD_NOT_FOUND", "UNAVAILABLE"),
+    },
+)
 async def get_status(
-    job_id: str,
+    job_id: JobId,
     session_token: SessionToken,
     reads: Reads,
     objects: Objects,
-    if_none_match: Annotated[str | None, Parameter(header="If-None-Match")] = None,
-) -> Response[JobStatus | None]:
-    """Say where a job stands. The ETag is the upload's version: it changes with every event."""
-    row = await own_upload(reads, as_upload_id(job_id), session_token)
-    headers = {"ETag": f'"{row.version}"', "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and f'"{row.version}"' in if_none_match:
-        return Response(None, status_code=304, headers=headers)
+    changes: Changes,
+    if_none_match: IfNoneMatch = None,
+    wait: Wait = 0,
+) -> Response[JobStatus]:
+    """Say where a job stands, at once or as soon as that is news."""
+    upload_id = as_upload_id(job_id)
+    row = await own_upload(reads, upload_id, session_token)
+    known = _versions(if_none_match)
+    if wait and str(row.version) in known:
+        row = await _news(upload_id, row, wait, reads, changes)
+    headers = {"ETag": f'W/"{row.version}"', "Cache-Control": "private, no-cache"}
+    if known & {str(row.version), "*"}:
+        return Response(None, status_code=304, headers=headers)  # type: ignore[arg-type]  # a 304 has no body
     return Response(await status_of(row, objects), headers=headers)
 
 
-async def status_of(row: UploadRow, objects: Objects) -> JobStatus:
-    """Give the status that a row shows to its owner."""
-    done = row.status == Status.COMPLETED and row.preview_key
-    error = None
-    if row.error_code is not None:
-        error = RunError(code=row.error_code, message=row.error_message or "", retryable=bool(row.error_retryable))
-    return JobStatus(
-        job_id=row.id,
-        status=Status(row.status),
-        stage=Stage(row.stage) if row.stage else None,
-        progress=row.progress,
-        workflow_run_id=row.workflow_run_id,
-        attempt=row.attempt,
-        result_id=row.result_id if done else None,
-        preview_url=await objects.signed_url(row.preview_key, expires=URL_LIFETIME)
-        if done and row.preview_key
-        else None,
-        error=error,
-        updated_at=row.updated_at,
-    )
+async def _news(
+    upload_id: UUID, row: UploadRow, wait: float, reads: UploadQueries, changes: UploadChanges
+) -> UploadRow:
+    """Wait until the row has changed, or the time is over; give the row as it is then."""
+    with changes.watch(upload_id) as watch:
+        # Again, now that nothing can be missed any more.
+        latest = await reads.get(upload_id) or row
+        if latest.version == row.version and await watch.beyond(row.version, wait):
+            latest = await reads.get(upload_id) or row
+        return latest
+
+
+def _versions(if_none_match: str | None) -> set[str]:
+    """Read the entity tags of a header, weak or not: ours are versions."""
+    tags = (tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(","))
+    return {tag.strip('"') for tag in tags if tag}

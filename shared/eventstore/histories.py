@@ -1,4 +1,4 @@
-"""Many streams in one query, for those who look at thousands of uploads: the replay of many runs, and its estimate."""
+"""Streams past the library: many in one query for the replay of many runs, and the end of one for who follows it."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -33,6 +33,17 @@ class Histories:
                 event = decode(state)
                 folded[event.upload_id] = evolve(folded.get(event.upload_id), event)
         return folded
+
+    async def after(self, upload_id: UUID, version: int) -> list[Event]:
+        """Give an upload's events beyond a version, oldest first."""
+        async with self._pool.connection() as conn, conn.cursor(binary=True) as curs:
+            await curs.execute(
+                "SELECT state FROM upload_events WHERE originator_id = %b AND originator_version > %b::bigint"
+                " ORDER BY originator_version",
+                (upload_id, version),
+                prepare=True,
+            )
+            return [decode(state) for (state,) in await curs.fetchall()]
 
     async def latest(self, limit: int) -> list[Event]:
         """Give about `limit` of the last events recorded, each upload's in order."""

@@ -23,6 +23,7 @@ _COLUMNS = ", ".join(PendingUpload.__struct_fields__)
 _VALUES = ", ".join(f"%({name})s" for name in PendingUpload.__struct_fields__)
 _INSERT = f"INSERT INTO pending_uploads ({_COLUMNS}) VALUES ({_VALUES})"  # noqa: S608 — own columns
 _SELECT = f"SELECT {_COLUMNS} FROM pending_uploads"  # noqa: S608 — likewise
+_EXPIRED = "SELECT id FROM pending_uploads WHERE expires_at < now() - %s ORDER BY expires_at"
 
 
 class PendingUploads:
@@ -45,10 +46,7 @@ class PendingUploads:
     async def expired(self, *, since: dt.timedelta, limit: int) -> list[UUID]:
         """Name uploads whose time has been over for `since`, the oldest first."""
         async with self._pool.connection() as conn:
-            curs = await conn.execute(
-                "SELECT id FROM pending_uploads WHERE expires_at < now() - %s ORDER BY expires_at LIMIT %s",
-                (since, limit),
-            )
+            curs = await conn.execute(f"{_EXPIRED} LIMIT %s", (since, limit))
             return [row[0] for row in await curs.fetchall()]
 
     async def remove(self, upload_id: UUID) -> None:

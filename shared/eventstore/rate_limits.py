@@ -6,9 +6,9 @@ from psycopg_pool import AsyncConnectionPool
 
 MINUTE = dt.timedelta(minutes=1)
 
-# The generic cell rate algorithm: a caller's `due_at` moves on by one share of the minute with each call, and may be at
-# most a minute ahead. So as many calls as the limit may come at once, and after that one a share. A refused call changes
-# nothing and says how long to wait; one that lost the race for a new row is told to wait for one share.
+# The generic cell rate algorithm: a caller's `due_at` moves on by one share of the minute with each call, and may be
+# at most a minute ahead. So as many calls as the limit may come at once, and after that one a share. A refused call
+# changes nothing and says how long to wait; one that lost the race for a new row is told to wait for one share.
 _TAKE = """
 WITH taken AS (
     INSERT INTO rate_limits AS r (caller, due_at) VALUES (%(caller)s, clock_timestamp() + %(share)s)
@@ -38,6 +38,6 @@ class RateLimits:
         return float(row[0]) if row else 0.0
 
     async def forget(self) -> None:
-        """Remove callers that have been quiet for as long as they count, so that the table stays as small as a minute."""
+        """Remove callers who may call as often as anybody: the table holds the last minute's."""
         async with self._pool.connection() as conn:
             await conn.execute("DELETE FROM rate_limits WHERE due_at < now()")

@@ -64,6 +64,7 @@ class UploadChanges:
         self._database_url = database_url
         self._recheck = recheck
         self._watches: defaultdict[UUID, set[Watch]] = defaultdict(set)
+        self.waiting = 0
         self.closing = False
 
     @contextlib.contextmanager
@@ -71,17 +72,18 @@ class UploadChanges:
         """Have a waiter told of an upload's changes for as long as the context lasts."""
         watch = Watch()
         self._watches[upload_id].add(watch)
+        self.waiting += 1
         try:
             yield watch
         finally:
+            self.waiting -= 1
             self._watches[upload_id].discard(watch)
             if not self._watches[upload_id]:
                 del self._watches[upload_id]
 
-    @property
-    def waiting(self) -> int:
-        """How many waiters there are."""
-        return sum(map(len, self._watches.values()))
+    def waiting_at(self, upload_id: UUID) -> int:
+        """How many wait at one upload."""
+        return len(self._watches.get(upload_id, ()))
 
     def close(self) -> None:
         """Wake everybody: whoever sees `closing` says goodbye to its client."""

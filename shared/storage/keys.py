@@ -10,6 +10,16 @@ def original_key(upload_id: UUID) -> str:
     return f"originals/{upload_id}"
 
 
+def incoming_key(upload_id: UUID) -> str:
+    """Where a client writes a photo itself; until its URL expires it may write there again."""
+    return f"incoming/{upload_id}"
+
+
+def checked_key(upload_id: UUID, copy: UUID) -> str:
+    """Where the copy of such a photo lies that was looked at, which no client can write. Each look has its own."""
+    return f"originals/{upload_id}/{copy}"
+
+
 def generated_key(upload_id: UUID, workflow_run_id: UUID, generation: int) -> str:
     """Where the provider's picture lies; `generation` counts from 1 within a run, so that none replaces another."""
     return f"generated/{upload_id}/{workflow_run_id}/{generation}"

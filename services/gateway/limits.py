@@ -1,0 +1,64 @@
+"""How often a client may upload and start runs: guards that refuse a call before its body is read."""
+
+from typing import Any
+
+import structlog
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from services.gateway.clients import client_of, networks
+from services.gateway.patience import patient
+from services.gateway.problems import RateLimitedError, WorkflowTriggerError
+from shared.eventstore.rate_limits import RateLimits
+from shared.settings import Gateway
+
+log = structlog.get_logger(__name__)
+
+CHECK_WAIT = 0.5
+"""Seconds that a check waits for the database: an answer to a start is due within two seconds in all."""
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class CallLimits:
+    """One gateway's limits. Without the database no call is let through: nothing could be done with it anyway."""
+
+    def __init__(self, counts: RateLimits, settings: Gateway) -> None:
+        self._counts = counts
+        self._trusted = networks(settings.proxies)
+        self._a_minute = {"uploads": settings.rate_limit_uploads or 0, "process": settings.rate_limit_process or 0}
+
+    async def check(self, what: str, connection: Connection) -> None:
+        """Count a call. Raises RateLimitedError, or what `patient` raises while the database is away."""
+        a_minute = self._a_minute[what]
+        if not a_minute:
+            return
+        client = self._client(connection)
+        seconds = await patient(lambda: self._counts.take(f"{what} {client}", a_minute), CHECK_WAIT)
+        if seconds:
+            log.info("rate_limited", what=what)
+            raise RateLimitedError(seconds)
+
+    def _client(self, connection: Connection) -> str:
+        peer = connection.client.host if connection.client else ""
+        return client_of(peer, connection.headers.getall("X-Forwarded-For", []), self._trusted)
+
+
+async def upload_rate(connection: Connection, _: BaseRouteHandler) -> None:
+    """Refuse an upload that comes too soon."""
+    await _limits(connection).check("uploads", connection)
+
+
+async def process_rate(connection: Connection, _: BaseRouteHandler) -> None:
+    """Refuse a start that comes too soon."""
+    try:
+        await _limits(connection).check("process", connection)
+    except (OperationalError, PoolTimeout, TimeoutError) as error:
+        raise WorkflowTriggerError from error
+
+
+def _limits(connection: Connection) -> CallLimits:
+    limits: CallLimits = connection.app.state.limits
+    return limits
