@@ -105,6 +105,7 @@ class Runtime:
             s3_region=settings.objects.s3_region,
             s3_access_key_id=settings.objects.s3_access_key_id,
             s3_secret_access_key=settings.objects.s3_secret_access_key,
+            s3_public_endpoint_url=settings.objects.s3_public_endpoint_url,
         )
         self._background: list[Callable[[], Awaitable[None]]] = []
 

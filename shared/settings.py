@@ -67,10 +67,14 @@ class Broker(_FromEnvironment, frozen=True, kw_only=True):
 
 
 class Objects(_FromEnvironment, frozen=True, kw_only=True):
-    """Where the pictures lie: `s3://bucket` or `file:///dir`. `public_url` is how clients reach this service."""
+    """Where the pictures lie: `s3://bucket` or `file:///dir`. `public_url` is how clients reach this service.
+
+    `s3_public_endpoint_url` is how clients reach the bucket's server, where they know it by another name than we do.
+    """
 
     object_store_url: str = ""
     s3_endpoint_url: str = ""
+    s3_public_endpoint_url: str = ""
     s3_region: str = "auto"
     s3_access_key_id: str = ""
     s3_secret_access_key: str = ""
@@ -194,6 +198,7 @@ def _wrong(settings: Settings) -> list[str]:
         ("AMQP_URL", settings.broker.amqp_url, ("amqp", "amqps")),
         ("OBJECT_STORE_URL", settings.objects.object_store_url, ("s3", "file")),
         ("S3_ENDPOINT_URL", settings.objects.s3_endpoint_url, ("http", "https")),
+        ("S3_PUBLIC_ENDPOINT_URL", settings.objects.s3_public_endpoint_url, ("http", "https")),
         ("GEMINI_BASE_URL", settings.generator.gemini_base_url, ("http", "https")),
         ("POSTHOG_HOST", settings.analytics.posthog_host, ("http", "https")),
         ("PUBLIC_URL", settings.objects.public_url, ("http", "https")),

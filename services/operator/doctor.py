@@ -68,6 +68,7 @@ async def _objects(settings: Settings) -> str:
         s3_region=objects.s3_region,
         s3_access_key_id=objects.s3_access_key_id,
         s3_secret_access_key=objects.s3_secret_access_key,
+        s3_public_endpoint_url=objects.s3_public_endpoint_url,
     )
     try:
         await store.ping()
