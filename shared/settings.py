@@ -16,7 +16,7 @@ import msgspec
 S = TypeVar("S", bound=msgspec.Struct)
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 RATE_LIMIT_UPLOADS = 30
 RATE_LIMIT_PROCESS = 60
@@ -205,15 +205,23 @@ def _wrong(settings: Settings) -> list[str]:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", settings.telemetry.otel_exporter_otlp_endpoint, ("http", "https")),
     )
     for name, value, allowed in schemes:
-        if value and urlsplit(value).scheme not in allowed:
-            found.append(f"{name} must be a URL that begins with {' or '.join(a + '://' for a in allowed)}")
-    store = urlsplit(settings.objects.object_store_url)
-    if store.scheme == "s3" and not store.netloc:
+        if value and _scheme(value) not in allowed:
+            found.append(f"{name} must be a valid URL that begins with {' or '.join(a + '://' for a in allowed)}")
+    store = settings.objects.object_store_url
+    if _scheme(store) == "s3" and not urlsplit(store).netloc:
         found.append("OBJECT_STORE_URL names no bucket: write s3://bucket")
     found += _wrong_lists(settings.gateway)
     if settings.generator.generator == "gemini" and not settings.generator.gemini_api_key:
         found.append("GENERATOR=gemini needs GEMINI_API_KEY")
     return found
+
+
+def _scheme(url: str) -> str:
+    """Give a URL's scheme, or nothing where it is not even one."""
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        return ""
 
 
 def _wrong_lists(gateway: Gateway) -> list[str]:
