@@ -26,6 +26,7 @@ from services.gateway.server import serve
 from services.gateway.status import get_status
 from services.gateway.streams import StatusStreams
 from services.gateway.uploads import create_upload
+from services.gateway.watched import get_metrics, watched
 from shared.bootstrap import Runtime
 from shared.eventstore.conninfo import patient_conninfo
 from shared.eventstore.histories import Histories
@@ -50,6 +51,7 @@ API: list[ControllerRouterHandler] = [
     get_result,
     live,
     ready,
+    get_metrics,
 ]
 
 
@@ -76,7 +78,7 @@ def create_app(runtime: Runtime, changes: UploadChanges) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return edge(app, runtime.settings)
+    return edge(watched(app), runtime.settings)
 
 
 def _parts(runtime: Runtime, changes: UploadChanges) -> dict[str, object]:
