@@ -173,8 +173,11 @@ class Runtime:
     async def _end(self, tasks: Sequence[asyncio.Future[None]]) -> None:
         """Stop taking work, let what is under way finish and be written and sent, then let go of everything."""
         grace = self.settings.process.grace_period
-        for task in tasks:
-            task.cancel()
+        pending = set(tasks)
+        while pending:
+            for task in pending:  # Again where a library swallowed it on its way: see `shared.cancellation`.
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=grace / 2)
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.transport.stop_consuming()
         await self.relay.drain(grace / 5)

@@ -10,6 +10,7 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
 from contracts.events import Status
+from shared.cancellation import end_if_cancelled
 from shared.eventstore.group_commit import ConflictError
 from shared.eventstore.outbox import WATCH, OutboxRow, OutboxSweep
 from shared.eventstore.store import EventStore, utc_now
@@ -47,6 +48,7 @@ class Dispatcher:
         """Sweep until cancelled."""
         pause = POLL
         while True:
+            end_if_cancelled()
             try:
                 claimed = await self.sweep_once()
                 SWEPT_AT.set_to_current_time()

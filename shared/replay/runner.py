@@ -17,6 +17,7 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
 from contracts.events import ReplayRequested, Stage
+from shared.cancellation import end_if_cancelled
 from shared.eventstore.group_commit import ConflictError, StoreUnavailableError
 from shared.eventstore.histories import Histories
 from shared.eventstore.replay_jobs import ReplayItem, ReplayJob
@@ -52,6 +53,7 @@ class ReplayRunner:
         """Take up jobs until cancelled."""
         async with asyncio.TaskGroup() as jobs:
             while True:
+                end_if_cancelled()
                 holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
                 try:
                     job_id = await self._work.lease(holder)
@@ -78,6 +80,7 @@ class ReplayRunner:
     async def _steps(self, job_id: UUID, holder: str) -> None:
         pace: Pace | None = None
         while (job := await self._work.renew(job_id, holder)) is not None:
+            end_if_cancelled()
             pace = pace or Pace(job.rate)
             await self._work.settle(job_id)
             moved = await (self._advance(job, pace) if job.state == "running" else self._wind_up(job))
