@@ -5,8 +5,8 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import Response, Router, get, post
-from litestar.di import Provide
-from litestar.params import Dependency, Parameter
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
 
 from contracts.events import Stage, Status
 from contracts.ops import (
@@ -43,9 +43,9 @@ from shared.replay.desk import Desk, desk_over
 from shared.replay.single import RunNotFoundError, find_run, replay_one
 from shared.settings import Settings
 
-OpsDesk = Annotated[Desk, Dependency(skip_validation=True)]
-OpsSettings = Annotated[Settings, Dependency(skip_validation=True)]
-Limit = Annotated[int, Parameter(ge=1, le=500)]
+OpsDesk = NamedDependency[SkipValidation[Desk]]
+OpsSettings = NamedDependency[SkipValidation[Settings]]
+Limit = Annotated[int, QueryParameter(ge=1, le=500)]
 
 
 def ops_routes(runtime: Runtime) -> Router:
@@ -78,12 +78,12 @@ def ops_routes(runtime: Runtime) -> Router:
 @get("/runs")
 async def list_runs(
     desk: OpsDesk,
-    status: Status | None = None,
-    stage: Stage | None = None,
-    code: str | None = None,
-    since: dt.datetime | None = None,
+    status: FromQuery[Status | None] = None,
+    stage: FromQuery[Stage | None] = None,
+    code: FromQuery[str | None] = None,
+    since: FromQuery[dt.datetime | None] = None,
     limit: Limit = 50,
-    cursor: str | None = None,
+    cursor: FromQuery[str | None] = None,
 ) -> RunPage:
     """List runs, the latest first: failed ones by when they failed, others by when their upload was made."""
     wanted = RunFilter(status=status, stage=stage, code=code, since=_in_zone(since))
@@ -93,7 +93,7 @@ async def list_runs(
 
 
 @get("/runs/{run_id:str}")
-async def show_run(run_id: str, desk: OpsDesk) -> RunTimeline:
+async def show_run(run_id: FromPath[str], desk: OpsDesk) -> RunTimeline:
     """Give a run's timeline, by its id or its upload's."""
     row = await find_run(desk, _run_id(run_id))
     events = await desk.store.history(row.id, wait=5)
@@ -101,7 +101,7 @@ async def show_run(run_id: str, desk: OpsDesk) -> RunTimeline:
 
 
 @post("/runs/{run_id:str}/replay", status_code=202)
-async def replay_run(run_id: str, data: ReplayRun, desk: OpsDesk) -> RunReplayed:
+async def replay_run(run_id: FromPath[str], data: JSONBody[ReplayRun], desk: OpsDesk) -> RunReplayed:
     """Resume a failed run as its next attempt; what earlier stages made is used again."""
     row = await find_run(desk, _run_id(run_id))
     event = await replay_one(desk, row.id, from_stage=data.from_stage, by=data.by, reason=data.reason)
@@ -115,7 +115,7 @@ async def replay_run(run_id: str, data: ReplayRun, desk: OpsDesk) -> RunReplayed
 
 @post("/replays", status_code=202)
 async def replay_many(
-    data: ReplayMany, desk: OpsDesk, ops_settings: OpsSettings
+    data: JSONBody[ReplayMany], desk: OpsDesk, ops_settings: OpsSettings
 ) -> Response[Replay | Estimate]:
     """Start a replay of all failed runs that match (202), or with `dryRun` only estimate it (200)."""
     selection = Selection(
@@ -145,7 +145,7 @@ async def list_replays(desk: OpsDesk, limit: Limit = 20) -> Replays:
 
 @get("/replays/{job_id:str}")
 async def show_replay(
-    job_id: str, desk: OpsDesk, limit: Limit = 100, after: Annotated[int, Parameter(ge=0)] = 0
+    job_id: FromPath[str], desk: OpsDesk, limit: Limit = 100, after: Annotated[int, QueryParameter(ge=0)] = 0
 ) -> ReplayPage:
     """Say how a replay stands and what became of its runs, in the order of their replay."""
     found = await standing(desk, _job_id(job_id))
@@ -155,7 +155,7 @@ async def show_replay(
 
 
 @post("/replays/{job_id:str}/cancel", status_code=200)
-async def cancel_replay(job_id: str, data: CancelReplay, desk: OpsDesk) -> Replay:
+async def cancel_replay(job_id: FromPath[str], data: JSONBody[CancelReplay], desk: OpsDesk) -> Replay:
     """Have a replay go no further. Runs that are under way go on."""
     return replay_view(await cancel_bulk(desk, _job_id(job_id), by=data.by, reason=data.reason))
 
@@ -170,7 +170,9 @@ async def list_dead_letters(ops_settings: OpsSettings) -> DeadQueues:
 
 
 @post("/dead-letters/{queue:str}/redrive", status_code=200)
-async def redrive_dead_letters(queue: str, data: Redrive, desk: OpsDesk, ops_settings: OpsSettings) -> Redriven:
+async def redrive_dead_letters(
+    queue: FromPath[str], data: JSONBody[Redrive], desk: OpsDesk, ops_settings: OpsSettings
+) -> Redriven:
     """Put dead letters back into the queue that they died in."""
     [name] = named(queue)
     if not ops_settings.broker.amqp_url:

@@ -10,9 +10,7 @@ import msgspec
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 
 REASON, SET_ASIDE_AT = "x-reason", "x-set-aside-at"
-_FATE = frozenset(
-    {REASON, SET_ASIDE_AT, "x-queue", "x-routing-key", "x-death", "x-delivery-count", "x-acquired-count"}
-)
+_FATE = frozenset({REASON, SET_ASIDE_AT, "x-queue", "x-routing-key", "x-death", "x-delivery-count", "x-acquired-count"})
 """Headers that tell of a message's death; they do not go back with it."""
 
 

@@ -5,7 +5,6 @@ excepted), so the dead-letter queues have a delivery limit that no amount of loo
 """
 
 import contextlib
-import datetime as dt
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -24,6 +23,7 @@ CONFIRM_TIMEOUT = 10.0
 """Seconds that the broker has to confirm a message that is put back."""
 LOOKED_AT = 200
 """Messages a queue that are looked at for their reasons and ages; the count is of all."""
+
 
 class UnknownQueueError(Exception):
     """No stage has a queue of this name."""
@@ -136,9 +136,7 @@ async def _look(dead_queue: AbstractQueue, name: str, limit: int, body_length: i
     return letters
 
 
-async def _put_back(
-    channel: AbstractChannel, dead_queue: AbstractQueue, name: str, limit: int | None
-) -> int:
+async def _put_back(channel: AbstractChannel, dead_queue: AbstractQueue, name: str, limit: int | None) -> int:
     there = dead_queue.declaration_result.message_count or 0
     number = 0
     while number < (there if limit is None else min(limit, there)):

@@ -15,9 +15,7 @@ async def redrive_noted(
     return counts
 
 
-async def purge_noted(
-    desk: Desk, letters: DeadLetters, *, queue: str | None, by: str, reason: str
-) -> dict[str, int]:
+async def purge_noted(desk: Desk, letters: DeadLetters, *, queue: str | None, by: str, reason: str) -> dict[str, int]:
     """Throw dead letters away and count them by queue. Raises UnknownQueueError, TransportDownError."""
     noted = await desk.actions.record(who=by, what="dead-letters.purge", why=reason, details={"queue": queue})
     counts = await letters.purge(queue)

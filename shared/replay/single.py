@@ -51,9 +51,7 @@ def grouped(failures: Sequence[FailedGroup]) -> list[FailedGroup]:
     return [FailedGroup(stage=s, code=c, retryable=r, runs=runs) for (s, c, r), runs in counts.items()]
 
 
-async def replay_one(
-    desk: Desk, upload_id: UUID, *, from_stage: Stage | None, by: str, reason: str
-) -> ReplayRequested:
+async def replay_one(desk: Desk, upload_id: UUID, *, from_stage: Stage | None, by: str, reason: str) -> ReplayRequested:
     """Resume an upload's failed run as its next attempt.
 
     Raises UploadNotFoundError, NotReplayableError, or StoreUnavailableError; nothing is recorded then.
