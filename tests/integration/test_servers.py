@@ -86,6 +86,7 @@ async def test_every_test_gets_a_virtual_host_of_its_own(rabbit: RabbitServer, a
     rabbit.delete_vhost(other)
 
 
+@pytest.mark.timeout(300)  # two starts of RabbitMQ, and a stop that takes it seven seconds
 @pytest.mark.parametrize("end", ["stop", "crash"])
 async def test_a_confirmed_message_outlives_an_outage_of_rabbitmq(breakable_rabbit: RabbitServer, end: str) -> None:
     url = breakable_rabbit.create_vhost()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import docker
 import httpx
-import psycopg
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
+from tests.servers.answers import speaks_amqp, speaks_postgres
 from tests.servers.power import NoServerError, free_port
 
 _POSTGRES_IMAGE = os.environ.get("TEST_POSTGRES_IMAGE", "postgres:18")
@@ -79,7 +79,7 @@ def postgres() -> tuple[str, Container]:
     password, port = secrets.token_urlsafe(12), free_port()
     container = DockerContainer(_POSTGRES_IMAGE).with_env("POSTGRES_PASSWORD", password).with_bind_ports(5432, port)
     url = f"postgresql://postgres:{password}@{container.get_docker_client().host()}:{port}/postgres"
-    return url, Container(container, lambda: _postgres_answers(url))
+    return url, Container(container, lambda: speaks_postgres(url))
 
 
 def rabbit() -> tuple[str, str, Container]:
@@ -91,22 +91,13 @@ def rabbit() -> tuple[str, str, Container]:
     container.with_env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-rabbit loopback_users []")
     host = container.get_docker_client().host()
     management_url = f"http://{host}:{management_port}"
-    switch = Container(container, lambda: _management_answers(management_url))
+    switch = Container(container, lambda: _management_answers(management_url) and speaks_amqp(host, port))
     return f"amqp://guest:guest@{host}:{port}/", management_url, switch
 
 
-def _postgres_answers(url: str) -> bool:
-    try:
-        psycopg.connect(url, connect_timeout=2).close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
 def _management_answers(url: str) -> bool:
-    # This check of RabbitMQ's own is the last to turn green: every listener is up by then.
     try:
-        answer = httpx.get(f"{url}/api/health/checks/local-alarms", auth=("guest", "guest"), timeout=5)
+        answer = httpx.get(f"{url}/api/whoami", auth=("guest", "guest"), timeout=5)
     except httpx.HTTPError:
         return False
     return answer.is_success

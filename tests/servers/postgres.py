@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from tests.servers import container
+from tests.servers.answers import speaks_postgres
 from tests.servers.power import NoServerError, NotOurs, Power, Server, free_port
 from tests.servers.program import Program, not_as_root
 
@@ -30,10 +31,12 @@ class PostgresServer(Server):
         super().__init__(power)
         self.url = url
 
-    def create_database(self, *, template: str = "template1") -> str:
-        """Create a database that nobody else uses and give its URL."""
+    def create_database(self, *, template: str | None = None) -> str:
+        """Create a database that nobody else uses, empty or a copy of `template`, and give its URL."""
         name = f"darkroom_test_{secrets.token_hex(6)}"
-        self._execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        # The same text everywhere: a server that was set up without a locale would give psycopg bytes for strings.
+        kind = sql.SQL("template0 ENCODING 'UTF8' LOCALE 'C'") if template is None else sql.Identifier(template)
+        self._execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), kind))
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
 
     def drop_database(self, url: str) -> None:
@@ -102,11 +105,7 @@ class PrivatePostgres(Program):
         self.terminate(signal.SIGINT)
 
     def answers(self) -> bool:
-        try:
-            psycopg.connect(self.url, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            return False
-        return True
+        return speaks_postgres(self.url)
 
     def _initialise(self, password: str) -> None:
         self._data.mkdir(mode=0o700)

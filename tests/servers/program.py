@@ -16,7 +16,7 @@ import psutil
 
 from tests.servers.power import NoServerError
 
-_PATIENCE = 60.0
+_PATIENCE = 100.0
 
 
 class Program:

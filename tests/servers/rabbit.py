@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import httpx
 
 from tests.servers import container
+from tests.servers.answers import speaks_amqp
 from tests.servers.ctl import RabbitCtl
 from tests.servers.power import NoServerError, NotOurs, Power, Server, free_port
 from tests.servers.program import Program
@@ -182,14 +182,7 @@ class PrivateRabbit(Program):
         self.terminate(signal.SIGTERM)
 
     def answers(self) -> bool:
-        return _speaks_amqp(self._port) and self.management.may_administer()
-
-
-def _speaks_amqp(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-        connection.sendall(b"AMQP\x00\x00\x09\x01")
-        return connection.recv(1) == b"\x01"
-    return False
+        return speaks_amqp("127.0.0.1", self._port) and self.management.may_administer()
 
 
 def _start_script() -> Path | None:
