@@ -25,6 +25,8 @@ setup:
     uv venv --quiet --clear --python '>=3.11' .venv
     uv pip sync --quiet --python .venv/bin/python --require-hashes deploy/requirements-dev.txt
     uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+    # A dependency that pyproject.toml names and the lock lacks shows here and not at run time.
+    uv pip check --quiet --python .venv/bin/python || { echo "the lock is behind pyproject.toml: just lock" >&2; exit 1; }
     echo "$want" > .venv/set-up-for
 
 # Process a photo end to end and save its preview here (a sample photo where none is named)
