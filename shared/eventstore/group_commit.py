@@ -164,12 +164,13 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         wait = RETRY_FIRST
         while True:
+            # Before every try, and so after the pause: who gave up during it was told that nothing is written.
+            group = [append for append in group if not append.abandoned]
             began = loop.time()
             try:
                 outcomes = await loop.run_in_executor(self._thread, self._commit, group, settled)
             except (OperationalError, InterfaceError) as error:
                 self._on_state(False)
-                group = [append for append in group if not append.abandoned]
                 if self._closing and wait >= RETRY_MAX:
                     self._resolve(group, [StoreUnavailableError(str(error))] * len(group))
                     return
