@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar.openapi.spec import Example
-from litestar.params import Parameter
+from litestar.params import PathParameter
 
 from services.gateway.openapi import UPLOAD_ID
 from services.gateway.patience import READ_WAIT, patient
@@ -13,9 +13,9 @@ from shared.projection.queries import UploadQueries, UploadRow
 from shared.upload.errors import UploadNotFoundError
 
 JobId = Annotated[
-    str, Parameter(description="The upload's id, which is the job's too.", examples=[Example(value=UPLOAD_ID)])
+    str, PathParameter(description="The upload's id, which is the job's too.", examples=[Example(value=UPLOAD_ID)])
 ]
-UploadId = Annotated[str, Parameter(description="The upload's id.", examples=[Example(value=UPLOAD_ID)])]
+UploadId = Annotated[str, PathParameter(description="The upload's id.", examples=[Example(value=UPLOAD_ID)])]
 
 
 async def own_upload(reads: UploadQueries, upload_id: UUID, token: str, *, wait: float = READ_WAIT) -> UploadRow:

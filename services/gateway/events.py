@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, get
 from litestar.openapi import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 from litestar.response import Stream
 
 from services.gateway.access import JobId, as_upload_id, own_upload
@@ -14,7 +14,7 @@ from services.gateway.sessions import SessionToken, token_present
 from services.gateway.streams import ENDED
 
 LastEventId = Annotated[
-    int, Parameter(header="Last-Event-ID", ge=0, description="The `id` of the last event that came through.")
+    int, HeaderParameter(name="Last-Event-ID", ge=0, description="The `id` of the last event that came through.")
 ]
 
 

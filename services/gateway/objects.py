@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Request, Response, get, put
+from litestar.params import FromPath
 from litestar.response import File
 
 from contracts.http import MAX_IMAGE_BYTES
@@ -21,7 +22,7 @@ from shared.storage.signing import BadSignatureError
 
 
 @get("/objects/{key:path}", include_in_schema=False)
-async def get_object(key: str, request: Request[Any, Any, Any], local: Local) -> File:
+async def get_object(key: FromPath[str], request: Request[Any, Any, Any], local: Local) -> File:
     """Stream an object to whoever holds a URL that was signed for it. Raises ObjectNotFoundError for anything else."""
     name = key.lstrip("/")
     try:
@@ -40,7 +41,7 @@ async def get_object(key: str, request: Request[Any, Any, Any], local: Local) ->
 
 
 @put("/objects/{key:path}", include_in_schema=False, status_code=200, request_max_body_size=MAX_IMAGE_BYTES)
-async def put_object(key: str, request: Request[Any, Any, Any], local: Local) -> Response[None]:
+async def put_object(key: FromPath[str], request: Request[Any, Any, Any], local: Local) -> Response[None]:
     """Take exactly the bytes that the URL was signed for, all of them or none.
 
     Raises LengthRequiredError, SignatureMismatchError, InvalidRequestError.

@@ -44,7 +44,7 @@ _PROBLEMS: dict[str, tuple[int, str, str]] = {
     "WORKFLOW_TRIGGER_FAILED": (
         500,
         "Could not be started",
-        "Nothing was started. `Retry-After` says in how many seconds to try again.",
+        "`Retry-After` says in how many seconds to try again; `ALREADY_PROCESSING` then means that it did start.",
     ),
     "UNAVAILABLE": (503, "Not available", "For the moment. `Retry-After` says in how many seconds to try again."),
 }

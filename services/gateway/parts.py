@@ -1,10 +1,9 @@
 """A process's parts as handlers ask for them. Not validated at each request: they are ours, and one is a Protocol."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
-from litestar.di import Provide
-from litestar.params import Dependency
+from litestar.di import NamedDependency, Provide
+from litestar.params import SkipValidation
 from psycopg_pool import AsyncConnectionPool
 
 from services.gateway.direct import DirectUploads
@@ -18,19 +17,17 @@ from shared.settings import Analytics
 from shared.storage.local import LocalObjectStore
 from shared.storage.port import ObjectStore
 
-_OURS = Dependency(skip_validation=True)
-
-Store = Annotated[EventStore, _OURS]
-Reads = Annotated[UploadQueries, _OURS]
-Objects = Annotated[ObjectStore, _OURS]
-Local = Annotated[LocalObjectStore, _OURS]
-Cpu = Annotated[CpuPool, _OURS]
-Pool = Annotated[AsyncConnectionPool, _OURS]
-Carrier = Annotated[BothWays, _OURS]
-Changes = Annotated[UploadChanges, _OURS]
-Streams = Annotated[StatusStreams, _OURS]
-AnalyticsSettings = Annotated[Analytics, _OURS]
-Direct = Annotated[DirectUploads, _OURS]
+Store = NamedDependency[SkipValidation[EventStore]]
+Reads = NamedDependency[SkipValidation[UploadQueries]]
+Objects = NamedDependency[SkipValidation[ObjectStore]]
+Local = NamedDependency[SkipValidation[LocalObjectStore]]
+Cpu = NamedDependency[SkipValidation[CpuPool]]
+Pool = NamedDependency[SkipValidation[AsyncConnectionPool]]
+Carrier = NamedDependency[SkipValidation[BothWays]]
+Changes = NamedDependency[SkipValidation[UploadChanges]]
+Streams = NamedDependency[SkipValidation[StatusStreams]]
+AnalyticsSettings = NamedDependency[SkipValidation[Analytics]]
+Direct = NamedDependency[SkipValidation[DirectUploads]]
 
 
 def provided(parts: Mapping[str, object]) -> dict[str, Provide]:

@@ -2,6 +2,7 @@
 
 import uuid_utils.compat
 from litestar import post
+from litestar.params import JSONBody
 
 from contracts.http import IMAGE_TYPES, MAX_IMAGE_BYTES, PresignRequest, UploadCompleted, UploadPresigned
 from services.gateway.access import UploadId, as_upload_id
@@ -40,7 +41,7 @@ from shared.imaging import ImageRefused, Refusal
         "UNAVAILABLE",
     ),
 )
-async def presign_upload(data: PresignRequest, direct: Direct) -> UploadPresigned:
+async def presign_upload(data: JSONBody[PresignRequest], direct: Direct) -> UploadPresigned:
     """Announce an upload and give its session token, this once."""
     if data.content_type not in IMAGE_TYPES:
         raise ImageRefused(Refusal.UNSUPPORTED_IMAGE, f"Photos are accepted as {', '.join(IMAGE_TYPES)}.")

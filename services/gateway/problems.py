@@ -69,7 +69,10 @@ class RateLimitedError(Exception):
 
 
 class WorkflowTriggerError(Exception):
-    """The run could not be recorded. Nothing was written; the same call may succeed later."""
+    """The run could not be recorded. Nothing was written, or all of it where only the database's answer was lost.
+
+    The same call says which: it starts the run, or is told that this was done.
+    """
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -200,7 +203,7 @@ def _ours(error: Exception) -> _Answer:
     """Errors on our side: said to be temporary where they are."""
     again = {"Retry-After": RETRY_AFTER}
     if isinstance(error, WorkflowTriggerError):
-        detail = "Nothing was started. Please try again."
+        detail = "The processing could not be started. Please try again."
         return _Answer(500, "WORKFLOW_TRIGGER_FAILED", "Could not be started", detail, headers=again)
     if isinstance(error, _AWAY):
         log.warning("request_refused", error=type(error).__name__)

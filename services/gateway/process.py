@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import uuid_utils.compat
 from litestar import post
+from litestar.params import JSONBody
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
@@ -51,7 +52,7 @@ _AWAY = (OperationalError, PoolTimeout, TimeoutError, StoreUnavailableError)
     ),
 )
 async def start_processing(
-    data: ProcessRequest, session_token: SessionToken, store: Store, reads: Reads
+    data: JSONBody[ProcessRequest], session_token: SessionToken, store: Store, reads: Reads
 ) -> ProcessAccepted:
     """Start the run of an upload, once. Of two calls at the same moment one gets the 202, the other the 409."""
     left = _countdown(TRIGGER_WAIT)

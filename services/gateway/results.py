@@ -5,7 +5,7 @@ from uuid import UUID
 
 from litestar import get
 from litestar.openapi.spec import Example
-from litestar.params import Parameter
+from litestar.params import PathParameter
 
 from contracts.events import Status
 from contracts.http import Result
@@ -16,7 +16,9 @@ from services.gateway.patience import patient
 from services.gateway.problems import ResultNotFoundError
 from services.gateway.sessions import SessionToken, check_token, token_present
 
-ResultId = Annotated[str, Parameter(description="As the job's status names it.", examples=[Example(value=RESULT_ID)])]
+ResultId = Annotated[
+    str, PathParameter(description="From the job's status.", examples=[Example(value=RESULT_ID)])
+]
 
 
 @get(

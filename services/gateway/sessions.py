@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from services.gateway.problems import InvalidSessionTokenError
 
 HEADER = "X-Session-Token"
 
 # The document of the interface names the header as a security scheme, not as a parameter.
-SessionToken = Annotated[str, Parameter(header=HEADER, include_in_schema=False)]
+SessionToken = Annotated[str, HeaderParameter(name=HEADER, include_in_schema=False)]
 
 
 def new_token() -> str:

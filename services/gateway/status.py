@@ -5,7 +5,7 @@ from uuid import UUID
 
 from litestar import Response, get
 from litestar.openapi import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, QueryParameter
 
 from contracts.http import JobStatus
 from services.gateway.access import JobId, as_upload_id, own_upload
@@ -21,10 +21,12 @@ LONGEST_WAIT = 25.0
 
 Wait = Annotated[
     float,
-    Parameter(ge=0, le=LONGEST_WAIT, description="Seconds to wait for a change, where `If-None-Match` names no other."),
+    QueryParameter(
+        ge=0, le=LONGEST_WAIT, description="Seconds to wait for a change, with `If-None-Match`."
+    ),
 ]
 IfNoneMatch = Annotated[
-    str | None, Parameter(header="If-None-Match", description="The `ETag` of the status that is known already.")
+    str | None, HeaderParameter(name="If-None-Match", description="The `ETag` of the status that is known already.")
 ]
 
 
