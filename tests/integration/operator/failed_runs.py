@@ -55,7 +55,7 @@ def failed_run(
         )
 
     original = original_key(upload_id)
-    fact(UploadRegistered, email="ann@example.com", session_token_digest="0" * 64, original_key=original, **CONTENT)
+    fact(UploadRegistered, email="ann@example.com", session_token_digest="d" * 64, original_key=original, **CONTENT)
     fact(ProcessingRequested, original_key=original, deadline_at=LONG_AGO + dt.timedelta(days=365))
     if at is not Stage.VALIDATING:
         fact(ImageValidated, original_key=original, format="png", sha256="0" * 64, width=8, height=8, size_bytes=80)

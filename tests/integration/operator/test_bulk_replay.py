@@ -147,9 +147,7 @@ async def test_a_selection_takes_exactly_the_failed_runs_that_match_the_oldest_f
     ]
     ids = store_runs(database_url, match + others)
     since = match[1][-1].occurred_at
-    selection = Selection(
-        stage=Stage.STORING, code="STORAGE_UNAVAILABLE", since=since, retryable_only=True, limit=2
-    )
+    selection = Selection(stage=Stage.STORING, code="STORAGE_UNAVAILABLE", since=since, retryable_only=True, limit=2)
     async with embedded(database_url, tmp_path, Saga()) as desk:
         job = await start_bulk(desk, selection, FAST, **BY)
         items = await items_of(desk, job.id)
