@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -92,16 +93,20 @@ def sampled(processes: Mapping[str, subprocess.Popen[bytes]], folder: Path | Non
     recorders = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        spy = ["py-spy", "record", "--format", "raw", "--rate", "200", "--threads", "--duration", "3600"]
+        # Only while it holds the interpreter's lock does a thread count: on a busy machine py-spy takes sleepers for busy.
+        how = "--format raw --rate 200 --duration 3600 --threads --gil --nonblocking"
+        spy = [str(Path(sys.executable).with_name("py-spy")), "record", *how.split()]
         for name, process in processes.items():
             target = ["--pid", str(process.pid), "--output", str(folder / f"{label}-{name}.folded")]
-            recorders.append(subprocess.Popen([*spy, *target], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            recorders.append(
+                subprocess.Popen([*spy, *target], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            )
         time.sleep(1)
     try:
         yield
     finally:
         for recorder in recorders:
-            recorder.send_signal(2)
+            recorder.send_signal(signal.SIGINT)
         for recorder in recorders:
             recorder.wait()
 
