@@ -42,6 +42,7 @@ class Stack:
             **(env or {}),
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._clients: list[Client] = []
 
     def __enter__(self) -> Self:
         return self
@@ -49,6 +50,13 @@ class Stack:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         for name in list(self.processes):
             self.kill(name)
+        for client in self._clients:
+            client.http.close()
+
+    def client(self) -> "Client":
+        """Give a client of the gateway, closed with the stack."""
+        self._clients.append(Client(self.url))
+        return self._clients[-1]
 
     def start(self, *services: str) -> None:
         """Start services, each as `NAME` or, for one more of its kind, `NAME#2`."""
@@ -156,4 +164,4 @@ def stack(
     """Give the whole stack, running, and a client of it."""
     with Stack(folder, database_url, amqp_url, env) as running:
         running.start_all()
-        yield running, Client(running.url)
+        yield running, running.client()
