@@ -6,7 +6,7 @@ from typing import Annotated
 
 from litestar import Response, get
 from litestar.enums import ScopeType
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from shared.observability import traces
@@ -23,7 +23,7 @@ UNTRACED = ("/health/", "/metrics")
 
 
 @get("/metrics", include_in_schema=False, sync_to_thread=True)
-def get_metrics(accept: Annotated[str, Parameter(header="Accept", required=False)] = "") -> Response[bytes]:
+def get_metrics(accept: Annotated[str, HeaderParameter(name="Accept", required=False)] = "") -> Response[bytes]:
     """Give this process's metrics."""
     content_type, body = exposition(accept)
     return Response(body, media_type=content_type)
