@@ -11,14 +11,15 @@ from shared.settings import SettingsError
 
 SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics", "all")
 
-GROUPS = {
+COMMANDS = {
     "audit": "services.operator.audit",
     "dead-letters": "services.operator.dead_letters",
+    "erase": "services.operator.erase",
     "projection": "services.operator.projection",
     "replay": "services.operator.replay",
     "runs": "services.operator.runs",
 }
-"""Groups in modules of their own, each loaded only when it is called: a service's process is spared them."""
+"""Commands in modules of their own, each loaded only when it is called: a service's process is spared them."""
 
 
 class _Commands(click.Group):
@@ -26,13 +27,13 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name them all, for the help."""
-        return sorted({*super().list_commands(ctx), *GROUPS})
+        return sorted({*super().list_commands(ctx), *COMMANDS})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load a command by its name."""
-        if cmd_name not in GROUPS:
+        if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(import_module(GROUPS[cmd_name]), cmd_name.replace("-", "_"))
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         return command
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import msgspec
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder
 
+from contracts.events import UploadErased
 from shared.eventstore.outbox import OutboxRow, RowKey
 from shared.projection.notices import CHANNEL, pack
 from shared.projection.uploads import COLUMNS, STATED, RowChange
@@ -71,6 +73,14 @@ WITH events AS (
 SELECT pg_notify(%b, payload) FROM unnest(%b::text[]) AS payload
 """  # noqa: S608 — the names are our own
 
+# The one change ever made to a stored event: it names a person who asked to be forgotten. In the same transaction as
+# UploadErased, so that a rebuild at any time gives the rows that are there.
+_REDACT = """
+UPDATE upload_events SET state = convert_to(
+    (convert_from(state, 'UTF8')::jsonb || '{"email": "", "session_token_digest": ""}')::text, 'UTF8'
+) WHERE originator_id = ANY (%b::uuid[]) AND topic = 'UploadRegistered'
+"""
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -104,7 +114,8 @@ class UploadRecorder(PostgresApplicationRecorder):
         ]
         keys = [{"upload_id": key[0], "version": key[1], "target": key[2]} for key in settled]
         notices = list(pack((change.id, change.version) for change in changes))
-        with self.datastore.get_connection() as conn:
+        erased = [e.originator_id for e in stored_events if e.topic == UploadErased.__name__]
+        with self.datastore.get_connection() as conn, conn.transaction() if erased else nullcontext():
             conn.execute(
                 _WRITE,
                 (
@@ -118,6 +129,8 @@ class UploadRecorder(PostgresApplicationRecorder):
                 ),
                 prepare=True,
             )
+            if erased:
+                conn.execute(_REDACT, (erased,))
         return None
 
     def hasten_watch(self, upload_id: UUID, by: dt.datetime) -> None:

@@ -95,7 +95,7 @@ def change_of(event: Event) -> RowChange:  # noqa: C901 — one case an event, n
         case ReplayRequested():
             _entered(change, event.from_stage, event.attempt)
         case UploadErased():
-            change.email = ERASED
+            change.email = change.session_token_digest = ERASED
         case GenerationStarted() | StageAttemptFailed():
             pass
     return change

@@ -1,1 +1,1 @@
-"""Resuming failed runs, one or ten thousand; what the command line and the operators' HTTP interface both call."""
+"""What operators do, as functions that the command line and the HTTP interface both call; most of it replays runs."""

@@ -20,6 +20,7 @@ from contracts.events import (
     Stage,
     StageAttemptFailed,
     Status,
+    UploadErased,
 )
 from shared.upload.errors import (
     AlreadyProcessingError,
@@ -28,6 +29,7 @@ from shared.upload.errors import (
     LeaseHeldError,
     NotReplayableError,
     RetryableFailure,
+    RunUnderWayError,
     StageFailure,
 )
 from shared.upload.saga import RUN_DEADLINE, SAGA, STAGES
@@ -164,6 +166,17 @@ def request_replay(
         requested_by=requested_by,
         reason=reason,
         deadline_at=now + RUN_DEADLINE,
+    )
+
+
+def erase(upload: Upload, *, requested_by: str, reason: str, now: dt.datetime) -> UploadErased | None:
+    """Forget a person's upload; None where that was done. Raises RunUnderWayError while stages make pictures of it."""
+    if upload.erased:
+        return None
+    if upload.status is Status.PROCESSING:
+        raise RunUnderWayError(upload.id)
+    return UploadErased(
+        upload_id=upload.id, version=upload.version + 1, occurred_at=now, requested_by=requested_by, reason=reason
     )
 
 

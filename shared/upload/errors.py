@@ -38,6 +38,14 @@ class NotReplayableError(DomainError):
         self.why = why
 
 
+class RunUnderWayError(DomainError):
+    """A run is under way: it has to end before its upload can be erased, or a stage would make its pictures anew."""
+
+    def __init__(self, upload_id: UUID) -> None:
+        super().__init__(f"upload {upload_id} is being processed: erase it once its run has ended")
+        self.upload_id = upload_id
+
+
 class FencedError(DomainError):
     """The result comes too late: the stage is done, or a later attempt has taken over. It changes nothing."""
 
