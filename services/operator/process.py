@@ -32,9 +32,12 @@ async def process(
     images: Sequence[Path], *, email: str, url: str | None, out: Path, settings: Settings | None, data_dir: Path
 ) -> int:
     """Process photos side by side and save their previews in `out`. Gives the exit status: 1 where one failed."""
-    out.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
     console = Console(stderr=True)
-    async with _gateway(url, settings, data_dir, console) as base, httpx.AsyncClient(base_url=base, timeout=60) as client:
+    async with (
+        _gateway(url, settings, data_dir, console) as base,
+        httpx.AsyncClient(base_url=base, timeout=60) as client,
+    ):
         with _progress(console) as progress:
             ends = await asyncio.gather(
                 *(_one(client, image, email, out, progress) for image in images), return_exceptions=True
@@ -80,9 +83,10 @@ async def _one(client: httpx.AsyncClient, image: Path, email: str, out: Path, pr
         stage: progress.add_task(f"{image.name} {stage}", total=100, start=False, note="") for stage in STAGES
     }
     content_type = mimetypes.guess_type(image.name)[0] or "application/octet-stream"
+    photo = await asyncio.to_thread(image.read_bytes)
     created = _ok(
         await client.post(
-            "/api/uploads", files={"image": (image.name, image.read_bytes(), content_type)}, data={"email": email}
+            "/api/uploads", files={"image": (image.name, photo, content_type)}, data={"email": email}
         )
     )
     headers = {"X-Session-Token": created["sessionToken"]}
@@ -113,7 +117,7 @@ async def _followed(
                 raise ProcessError("the gateway cannot be reached any more") from None
         else:
             silent_since = None
-            if answer.status_code < 500:
+            if not answer.is_server_error:
                 status = _ok(answer)
                 _show(status, bars, progress)
                 if status["status"] in ("completed", "failed"):
