@@ -34,7 +34,6 @@ class Readiness:
     def need(self, part: str, *, quiet: bool = False) -> Callable[[bool], None]:
         """Add a part, and give what is to be called with its state; `quiet` where somebody else logs it."""
         self._parts.setdefault(part, None)
-        UP.labels(part).set(0)
         return partial(self._note, part, quiet)
 
     def watch(self, part: str, check: Callable[[], Awaitable[object]], *, every: float) -> None:
