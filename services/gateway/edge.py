@@ -3,14 +3,18 @@
 Around the whole application, because Litestar's own middleware does not see what no route answers.
 """
 
+import structlog
 import uuid_utils.compat
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
+from litestar.exceptions import LitestarException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from services.gateway.pace import paced_receive, paced_send
 from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 REQUEST_ID_LENGTH = 64
 
@@ -47,7 +51,12 @@ def edge(app: ASGIApp, settings: Settings) -> ASGIApp:
             await send(message)
 
         with bound_contextvars(request_id=request_id):
-            await app(scope, paced_receive(receive), _for_head(scope, paced_send(send_on)))
+            try:
+                await app(scope, paced_receive(receive), _for_head(scope, paced_send(send_on)))
+            except LitestarException as error:
+                # What goes wrong after an answer has begun cannot be answered any more; often it is the client's going.
+                log.warning("answer_broken_off", error=type(error.__cause__ or error).__name__)
+                raise
 
     return wrapped
 
