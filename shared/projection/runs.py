@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 from psycopg.rows import class_row
-from psycopg.sql import SQL, Composable, Identifier, Placeholder
+from psycopg.sql import SQL, Composable, Composed, Identifier, Placeholder
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import Stage, Status
@@ -66,16 +66,9 @@ class RunQueries:
 
     async def page(self, wanted: RunFilter, *, limit: int, after: Place | None = None) -> list[UploadRow]:
         """List runs, the latest first: failed ones by when they failed, others by when their upload was made."""
-        by = _order(wanted)
-        conditions, values = _conditions(wanted, by)
-        if after is not None:
-            conditions.append(SQL("({by}, id) < (%(place_at)s, %(place_id)s)").format(by=by))
-            values |= {"place_at": after[0], "place_id": after[1]}
-        query = SQL(
-            "SELECT {columns} FROM uploads WHERE {conditions} ORDER BY {by} DESC, id DESC LIMIT %(limit)s"
-        ).format(columns=_COLUMNS, conditions=SQL(" AND ").join(conditions), by=by)
+        query, values = page_of(wanted, limit=limit, after=after)
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(UploadRow)) as curs:
-            await curs.execute(query, values | {"limit": limit})
+            await curs.execute(query, values)
             return await curs.fetchall()
 
     async def failed_groups(self, selection: Selection) -> list[FailedGroup]:
@@ -88,6 +81,17 @@ class RunQueries:
         async with self._pool.connection() as conn:
             rows = await (await conn.execute(query, values)).fetchall()
         return [FailedGroup(stage=Stage(s), code=code, retryable=retryable, runs=n) for s, code, retryable, n in rows]
+
+
+def page_of(wanted: RunFilter, *, limit: int, after: Place | None) -> tuple[Composed, dict[str, Any]]:
+    """Give the query of one page of runs and its values; it walks an index from `after` on."""
+    by = Identifier("updated_at" if wanted.failed else "created_at")
+    conditions, values = _conditions(wanted, by)
+    if after is not None:
+        conditions.append(SQL("({by}, id) < (%(place_at)s, %(place_id)s)").format(by=by))
+        values |= {"place_at": after[0], "place_id": after[1]}
+    query = SQL("SELECT {columns} FROM uploads WHERE {conditions} ORDER BY {by} DESC, id DESC LIMIT %(limit)s")
+    return query.format(columns=_COLUMNS, conditions=SQL(" AND ").join(conditions), by=by), values | {"limit": limit}
 
 
 def place_of(row: UploadRow, wanted: RunFilter) -> Place:
@@ -116,10 +120,6 @@ def selected(selection: Selection) -> tuple[Composable, dict[str, Any]]:
 def stages_from(stage: Stage) -> Sequence[Stage]:
     """Give a stage and those after it."""
     return STAGES[STAGES.index(stage) :]
-
-
-def _order(wanted: RunFilter) -> Identifier:
-    return Identifier("updated_at" if wanted.failed else "created_at")
 
 
 def _conditions(wanted: RunFilter, by: Identifier) -> tuple[list[Composable], dict[str, Any]]:
