@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from shared.eventstore.migrate import migrate
+from tests.benchmarks import streams
 from tests.servers import PostgresServer, RabbitServer, open_postgres, open_rabbit
 
 T = TypeVar("T")
@@ -52,6 +53,16 @@ class Ground:
         url = self.postgres.create_database()
         migrate(url)
         return url
+
+    def seeded(self, uploads: int) -> str:
+        """Give the database with that many uploads, most of them completed; the benchmarks of a run share it."""
+        if uploads not in self._seeded:
+            self.say(f"writing {uploads:,} uploads")
+            url = self.database()
+            streams.fill(url, uploads - uploads // 20, streams.COMPLETED)
+            streams.fill(url, uploads // 20, streams.FAILED)
+            self._seeded[uploads] = url
+        return self._seeded[uploads]
 
     def folder(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder.name))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
+import msgspec
 import psutil
 
 from tests.benchmarks.ground import Ground, pid_of
@@ -42,6 +43,24 @@ def bare_http() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     with program("tests.benchmarks.bare.http", str(port)) as process:
         eventually(lambda: answers(port), within=30, every=0.01)
         yield port, process
+
+
+@contextlib.contextmanager
+def bare_consumer(amqp_url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the bare consumer."""
+    with program("tests.benchmarks.bare.consumer", amqp_url) as process:
+        yield process
+
+
+def child(work: str, argument: str) -> dict[str, float]:
+    """Have a piece of work done in a fresh process; give its `seconds` and the bytes of its `peak`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.child", work, argument],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return msgspec.json.decode(done.stdout)
 
 
 def answers(port: int) -> bool:
@@ -93,7 +112,7 @@ def sampled(processes: Mapping[str, subprocess.Popen[bytes]], folder: Path | Non
     recorders = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        # Only while it holds the interpreter's lock does a thread count: on a busy machine py-spy takes sleepers for busy.
+        # A thread counts while it holds the interpreter's lock: on a busy machine py-spy takes sleepers for busy.
         how = "--format raw --rate 200 --duration 3600 --threads --gil --nonblocking"
         spy = [str(Path(sys.executable).with_name("py-spy")), "record", *how.split()]
         for name, process in processes.items():

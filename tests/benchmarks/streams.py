@@ -89,9 +89,16 @@ def fill(database_url: str, number: int, length: int, *, analyze: bool = True) -
                 _copy(conn, streams)
             ids += [events[0].upload_id for events in streams]
         if analyze:
-            conn.execute("VACUUM (ANALYZE) upload_events, uploads")
+            conn.execute("VACUUM (ANALYZE) upload_events, uploads, outbox")
             conn.execute("CHECKPOINT")
     return ids
+
+
+def sample(database_url: str, number: int) -> list[UUID]:
+    """Give the ids of uploads from everywhere in the table."""
+    with psycopg.connect(database_url) as conn:
+        rows = conn.execute("SELECT id FROM uploads ORDER BY md5(id::text) LIMIT %s", (number,)).fetchall()
+    return [upload_id for (upload_id,) in rows]
 
 
 def event_rows(streams: Sequence[Sequence[Event]]) -> Iterator[tuple[UUID, int, str, bytes]]:
