@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import msgspec
-from eventsourcing.persistence import IntegrityError, InterfaceError, OperationalError, PersistenceError
+from eventsourcing.persistence import IntegrityError, InterfaceError, OperationalError
 
 from contracts.events import Event, encode
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.outbox import OutboxRow, RowKey, ends_run
+from shared.eventstore.recorder import NoLongerWantedError
 from shared.projection.uploads import changes_of
 
 log = logging.getLogger(__name__)
@@ -200,28 +201,36 @@ class GroupCommit:
         """Commit a group; give each outcome. Raises OperationalError or InterfaceError where the fate is unknown."""
         try:
             self._save(group, settled)
-        except IntegrityError:
-            return self._sort_out(group, settled)
+        except IntegrityError as error:
+            return self._sort_out(group, settled, error)
         except (OperationalError, InterfaceError):
             raise
-        except PersistenceError as error:
+        except NoLongerWantedError:
+            return self._without_abandoned(group, settled)
+        except Exception as error:  # noqa: BLE001 — whatever is wrong with one append must not end the writer
             if len(group) <= 1:
                 return [error] * len(group)
             return [self._commit([append], ())[0] for append in group]
         return [None] * len(group)
 
-    def _sort_out(self, group: Sequence[Append], settled: Sequence[RowKey]) -> list[Outcome]:
+    def _without_abandoned(self, group: Sequence[Append], settled: Sequence[RowKey]) -> list[Outcome]:
+        """Commit what is still waited for; the others were told that nothing is written."""
+        wanted = [append for append in group if not append.abandoned]
+        outcomes = dict(zip([append.upload_id for append in wanted], self._commit(wanted, settled), strict=True))
+        unwritten = StoreUnavailableError("nobody waited any more")
+        return [outcomes.get(append.upload_id, unwritten) for append in group]
+
+    def _sort_out(self, group: Sequence[Append], settled: Sequence[RowKey], refusal: IntegrityError) -> list[Outcome]:
         """Find who lost to what is recorded already, and commit the rest.
 
         An event that stands there to the letter is our own: the commit before went through, only its answer was lost.
+        Where nothing is recorded at an append's version, another rule of the database refused it.
         """
         recorded = self._application.states([append.events[0] for append in group])
         rest = [append for append in group if append.upload_id not in recorded]
-        if len(rest) == len(group) > 1:
-            return [self._commit([append], ())[0] for append in group]
-        outcomes: dict[UUID, Outcome] = {}
-        if len(rest) < len(group):
-            outcomes = {a.upload_id: o for a, o in zip(rest, self._commit(rest, settled), strict=True)}
+        if len(rest) == len(group):
+            return [refusal] if len(group) == 1 else [self._commit([append], ())[0] for append in group]
+        outcomes: dict[UUID, Outcome] = {a.upload_id: o for a, o in zip(rest, self._commit(rest, settled), strict=True)}
         for append in group:
             first = append.events[0]
             if recorded.get(append.upload_id) != encode(first):
@@ -235,12 +244,13 @@ class GroupCommit:
             outbox=[row for append in group for row in append.outbox],
             ended=[append.upload_id for append in group if ends_run(append.events[-1])],
             settled=settled,
+            still_wanted=lambda: not any(append.abandoned for append in group),
         )
 
 
 def _tell(append: Append, outcome: Outcome) -> None:
     """Wake the waiter, unless it went away."""
-    if append.done.done():
+    if append.done.done() or append.abandoned:
         return
     if outcome is None:
         append.done.set_result(None)

@@ -1,7 +1,7 @@
 """The eventsourcing recorder that writes events, read model and outbox in one statement, and so in one transaction."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
@@ -88,6 +88,10 @@ def _json(rows: Sequence[object]) -> str:
     return _encoder.encode(rows).decode()
 
 
+class NoLongerWantedError(Exception):
+    """Somebody gave up while a connection was waited for. Nothing was written."""
+
+
 class UploadRecorder(PostgresApplicationRecorder):
     """Writes events, `uploads` rows and outbox rows in one transaction, or none of them.
 
@@ -105,9 +109,14 @@ class UploadRecorder(PostgresApplicationRecorder):
         outbox: Sequence[OutboxRow] = (),
         ended: Sequence[UUID] = (),
         settled: Sequence[RowKey] = (),
+        still_wanted: Callable[[], bool] = lambda: True,
         **_: Any,
     ) -> Sequence[int] | None:
-        """Write it all. Raises IntegrityError where one of the versions is taken, with nothing written."""
+        """Write it all. Raises IntegrityError where one of the versions is taken, with nothing written.
+
+        Raises NoLongerWantedError, with nothing written either, where `still_wanted` says so once a connection is
+        there: while the database is away, the pool waits longer for one than some callers do.
+        """
         events = [
             {"id": e.originator_id, "version": e.originator_version, "topic": e.topic, "state": e.state.decode()}
             for e in stored_events
@@ -116,6 +125,8 @@ class UploadRecorder(PostgresApplicationRecorder):
         notices = list(pack((change.id, change.version) for change in changes))
         erased = [e.originator_id for e in stored_events if e.topic == UploadErased.__name__]
         with self.datastore.get_connection() as conn, conn.transaction() if erased else nullcontext():
+            if not still_wanted():
+                raise NoLongerWantedError
             conn.execute(
                 _WRITE,
                 (
