@@ -59,9 +59,9 @@ class StatusStreams:
 
     async def lines(self, upload_id: UUID, last_event_id: int) -> AsyncIterator[bytes]:
         """Give the stream's bytes, until the run has ended or the process does."""
-        yield b"retry: %d\n\n" % RECONNECT_MS
         row: RowChange | None = None
         with self._changes.watch(upload_id) as watch:
+            yield b"retry: %d\n\n" % RECONNECT_MS
             while not self._changes.closing:
                 try:
                     events = await self._after(upload_id, row)
