@@ -45,17 +45,21 @@ demo *PHOTO: setup
 dev *ARGS: setup
     darkroom dev "$@"
 
-# Start the broker stack in containers
+# Start the broker stack in containers and wait until all is well; `just up --scale generator=3` for three of a stage
 [group('run')]
-up *ARGS: (_compose "up" "--build" "--detach" "--wait" ARGS)
+up *ARGS:
+    REVISION="$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" deploy/compose up --build --detach "$@"
+    deploy/wait-until-well
 
-# Stop it; with --volumes also forget its data
+# Stop it and remove its containers; with --volumes also its data, so that nothing is left
 [group('run')]
-down *ARGS: (_compose "down" ARGS)
+down *ARGS:
+    COMPOSE_PROFILES=observability deploy/compose down --remove-orphans "$@"
 
 # Follow the logs of all services, or of those that are named
 [group('run')]
-logs *SERVICES: (_compose "logs" "--follow" SERVICES)
+logs *SERVICES:
+    deploy/compose logs --follow --tail 200 "$@"
 
 # Bring the schema of DATABASE_URL up to date
 [group('run')]
@@ -118,17 +122,16 @@ lock *ARGS:
     {{ lock }} --output-file deploy/requirements.txt "$@"
     {{ lock }} --extra embedded --group dev --output-file deploy/requirements-dev.txt "$@"
 
-# Build the image that all services run from
+# Build the image that all services run from; say how large it is and how soon it starts
 [group('release')]
 image TAG="darkroom:dev":
-    docker build --file deploy/Dockerfile --tag "$1" .
-
-[private]
-_compose *ARGS:
     #!/usr/bin/env bash
     set -euo pipefail
-    if docker compose version >/dev/null 2>&1; then exec docker compose "$@"; fi
-    exec docker-compose "$@"
+    revision="$(git rev-parse HEAD 2>/dev/null || echo unknown)"
+    docker build --network host --file deploy/Dockerfile --build-arg "REVISION=$revision" --tag "$1" .
+    docker image inspect --format '{{{{.Size}}' "$1" | awk -v tag="$1" '{printf "%s: %.0f MB\n", tag, $1 / 1e6}'
+    TIMEFORMAT='starts within %R s'
+    time docker run --rm --read-only --tmpfs /tmp "$1" --version
 
 [private]
 _test-needs:
