@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
+from contracts.http import MAX_IMAGE_BYTES
 from services.gateway.pages.files import PageFile, etag_of, page_files
 from services.gateway.pages.policy import page_headers
 from services.gateway.parts import AnalyticsSettings, Objects
-from services.gateway.uploads import MAX_UPLOAD_BYTES
 from shared.settings import Analytics
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -21,7 +22,7 @@ ASK_AGAIN = "no-cache"
 class PageConfig(msgspec.Struct, frozen=True, rename="camel"):
     """What a page's scripts are told, in its <meta name="darkroom">. Sizes are in bytes."""
 
-    max_upload_bytes: int
+    max_image_bytes: int
     posthog_api_key: str
     posthog_host: str
 
@@ -36,7 +37,7 @@ async def show_upload_page(
 
 @get("/processing/{job_id:str}", include_in_schema=False)
 async def show_processing_page(
-    request: Request[Any, Any, Any], job_id: str, objects: Objects, analytics: AnalyticsSettings
+    request: Request[Any, Any, Any], job_id: FromPath[str], objects: Objects, analytics: AnalyticsSettings
 ) -> Response[bytes]:
     """Show the page that follows a run. Whose it is, and whether there is one, the page asks with its session token."""
     del job_id
@@ -44,7 +45,7 @@ async def show_processing_page(
 
 
 @get("/assets/{version:str}/{name:str}", include_in_schema=False)
-async def get_asset(request: Request[Any, Any, Any], version: str, name: str) -> Response[bytes]:
+async def get_asset(request: Request[Any, Any, Any], version: FromPath[str], name: FromPath[str]) -> Response[bytes]:
     """Give a file, for ever under the present version; under another, from around a deployment, for this once."""
     files = page_files()
     file = files.by_name.get(name)
@@ -61,7 +62,7 @@ def _page(name: str, analytics: Analytics) -> PageFile:
     """Fill in where the files are and what the scripts are told; no host is named where nothing is sent to it."""
     files = page_files()
     host = analytics.posthog_host.rstrip("/") if analytics.posthog_api_key else ""
-    config = msgspec.json.encode(PageConfig(MAX_UPLOAD_BYTES, analytics.posthog_api_key, host)).decode()
+    config = msgspec.json.encode(PageConfig(MAX_IMAGE_BYTES, analytics.posthog_api_key, host)).decode()
     text = files.by_name[name].content.decode()
     text = text.replace("{{assets}}", f"/assets/{files.version}").replace("{{config}}", html.escape(config))
     content = text.encode()

@@ -1,11 +1,12 @@
-// A job's status as it changes: a stream where there is one, long polls where there is none, and again after a break.
+// A job's status as it changes: as it stands, then a stream of what is new, or long polls where no stream comes through,
+// and the same again after a break.
 
 import { Problem, send } from './api.js';
 
 const FIRST_BYTE = 15_000; // milliseconds; a stream that stays silent for so long is held back by something between
 const SILENCE = 45_000; // milliseconds; a stream that falls silent for so long is dead
 const LONG_POLL = 20; // seconds
-const POLL_GAP = 1_500; // milliseconds between polls that were answered at once
+const POLL_GAP = 1_500; // milliseconds between polls
 const LONGEST_WAIT = 8_000; // milliseconds between attempts to reconnect
 
 class NoStreamError extends Error {}
@@ -28,10 +29,13 @@ export async function follow(jobId, token, { onStatus, onLink, signal }) {
   while (!signal.aborted) {
     let asked = 0;
     try {
-      if (await (streams ? stream : poll)(path, token, place, tell, signal)) return;
-      if (!streams) {
+      // First as it stands: a stream tells the whole history, and an earlier attempt's failure is no end.
+      const streaming = streams && place.eventId !== null;
+      if (await (streaming ? stream : poll)(path, token, place, tell, signal)) return;
+      if (!streaming) {
         failures = 0;
         onLink(true);
+        if (!streams || place.eventId === null) await pause(POLL_GAP, signal);
         continue;
       }
       failures += 1; // a stream that ends before its run does: the gateway is going away
@@ -130,7 +134,7 @@ async function stream(path, token, place, tell, signal) {
 }
 
 async function streamed(path, token, place, signal) {
-  const headers = { Accept: 'text/event-stream', ...(place.eventId && { 'Last-Event-ID': place.eventId }) };
+  const headers = { Accept: 'text/event-stream', 'Last-Event-ID': place.eventId };
   try {
     const response = await send(`${path}/events`, { token, headers, signal });
     if (response.body && response.headers.get('Content-Type')?.startsWith('text/event-stream')) return response;
@@ -143,13 +147,12 @@ async function streamed(path, token, place, signal) {
 }
 
 async function poll(path, token, place, tell, signal) {
-  const began = Date.now();
   const headers = place.etag ? { 'If-None-Match': place.etag } : {};
   const response = await send(place.etag ? `${path}?wait=${LONG_POLL}` : path, { token, headers, signal });
   place.etag = response.headers.get('ETag') ?? place.etag;
-  if (response.status !== 304 && tell(await response.json())) return true;
-  await pause(Math.max(0, POLL_GAP - (Date.now() - began)), signal);
-  return false;
+  // A status' tag is the number of its last event: what a stream is asked to go on after.
+  place.eventId = /^(?:W\/)?"(\d+)"$/.exec(place.etag)?.[1] ?? place.eventId;
+  return response.status !== 304 && tell(await response.json());
 }
 
 function statusIn(text) {

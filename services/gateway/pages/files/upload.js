@@ -49,8 +49,8 @@ async function choose(file) {
 /** What can be known before it is sent; the rest the gateway says. */
 function wrongWith(file) {
   if (file.size === 0) return 'This file is empty.';
-  if (file.size > config.maxUploadBytes) {
-    const [size, most] = [file.size, config.maxUploadBytes].map((bytes) => Math.ceil(bytes / MEGABYTE));
+  if (file.size > config.maxImageBytes) {
+    const [size, most] = [file.size, config.maxImageBytes].map((bytes) => Math.ceil(bytes / MEGABYTE));
     return `This file has ${size} MB; at most ${most} MB can be sent.`;
   }
   if (file.type && !FORMATS.includes(file.type)) {
