@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 
@@ -23,7 +24,10 @@ def start_embedded_postgres(data_dir: Path) -> str:
         ) from error
     data_dir.mkdir(parents=True, exist_ok=True)
     _forget_the_dead(data_dir / ".handle_pids.json")
-    return str(get_server(data_dir.absolute()).get_uri())
+    with warnings.catch_warnings():
+        # Where a login set no XDG_RUNTIME_DIR, the socket goes to /tmp, which is as good.
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+        return str(get_server(data_dir.absolute()).get_uri())
 
 
 def _forget_the_dead(handles: Path) -> None:
