@@ -1,15 +1,18 @@
 """The spans themselves, by OpenTelemetry. Loaded only where traces are on; no span says more than ids and types."""
 
+import logging
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags
 from opentelemetry.util.types import AttributeValue
 
@@ -17,18 +20,37 @@ from contracts.events import Event, StageAttemptFailed
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 SERVER_ERROR = 500
-FLUSH_MS = 3000
-"""Milliseconds that the last spans have to be sent in."""
+FLUSH = 3.0
+"""Seconds that the last spans have to be sent in."""
+
+log = structlog.get_logger(__name__)
 
 Attributes = dict[str, AttributeValue]
 
 
 def exporting(endpoint: str, service: str) -> "Spans":
     """Give spans that go to `endpoint` in batches; further settings are OpenTelemetry's own."""
-    provider = TracerProvider(resource=Resource.create({"service.name": service, "service.namespace": "darkroom"}))
-    exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    resource = Resource.create({"service.name": service, "service.namespace": "darkroom"})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(_Saying(endpoint)))
     return Spans(provider)
+
+
+class _Saying(OTLPSpanExporter):
+    """Says once that spans cannot be sent, and once that they can; the library would say it with every try."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint=endpoint.rstrip("/") + "/v1/traces")
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+        self._failing = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = super().export(spans)
+        failing = result is not SpanExportResult.SUCCESS
+        if failing is not self._failing:
+            log.warning("traces_not_sent") if failing else log.info("traces_sent_again")
+        self._failing = failing
+        return result
 
 
 class Spans:
@@ -39,9 +61,10 @@ class Spans:
         self._tracer = provider.get_tracer("darkroom")
 
     def close(self) -> None:
-        """Send what is left, for a while."""
-        self._provider.force_flush(FLUSH_MS)
-        self._provider.shutdown()
+        """Send what is left, but let a collector that does not answer keep nobody from stopping."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(FLUSH)
 
     def current(self) -> str | None:
         context = trace.get_current_span().get_span_context()
