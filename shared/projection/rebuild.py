@@ -26,6 +26,22 @@ _LATE = (
 )
 
 
+# LIKE … INCLUDING ALL leaves these out.
+_OPTIONS_AND_RIGHTS = """
+SELECT format('ALTER TABLE uploads_rebuilt SET (%s)', array_to_string(reloptions, ', '))
+FROM pg_class WHERE oid = 'uploads'::regclass AND reloptions IS NOT NULL
+UNION ALL
+SELECT format(
+    'GRANT %s ON uploads_rebuilt TO %s%s',
+    privilege_type,
+    coalesce(nullif(grantee, 0)::regrole::text, 'PUBLIC'),
+    CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END
+)
+FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = 'uploads'::regclass
+"""
+_LOCK = 0x64617275  # "daru": the advisory lock that lets one rebuild run at a time
+
+
 class RebuildReport(msgspec.Struct, frozen=True):
     """What a rebuild did: uploads and events read, and how many live rows were not what the events say."""
 
@@ -37,8 +53,9 @@ class RebuildReport(msgspec.Struct, frozen=True):
 def rebuild(database_url: str) -> RebuildReport:
     """Rebuild and swap. Writers wait twice, for moments; readers never. Raises psycopg.Error, with nothing changed."""
     with psycopg.connect(database_url) as swap, psycopg.connect(database_url) as scan:
+        _take_turn(swap)
         mark = _commit_safe_mark(swap, scan)
-        scan.execute("CREATE TABLE uploads_rebuilt (LIKE uploads INCLUDING ALL)")
+        _create(scan)
         counted = _Counted(_events(scan, _SCAN, mark))
         uploads = sum(_copy(scan, rows) for rows in _batches(_rows(counted)))
         # In the scan's own snapshot, so that traffic since then does not count as a difference.
@@ -64,6 +81,20 @@ class _Counted:
         for event in self._events:
             self.number += 1
             yield event
+
+
+def _take_turn(conn: psycopg.Connection) -> None:
+    """Wait for another rebuild to end. The lock goes with the connection, however this one ends."""
+    conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    conn.commit()
+
+
+def _create(conn: psycopg.Connection) -> None:
+    """Create the new table as the old one is, and in the place of what a rebuild that was killed left behind."""
+    conn.execute("DROP TABLE IF EXISTS uploads_rebuilt")
+    conn.execute("CREATE TABLE uploads_rebuilt (LIKE uploads INCLUDING ALL)")
+    for (statement,) in conn.execute(_OPTIONS_AND_RIGHTS).fetchall():
+        conn.execute(statement.encode())
 
 
 def _commit_safe_mark(lock: psycopg.Connection, scan: psycopg.Connection) -> int:
