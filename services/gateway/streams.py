@@ -63,6 +63,7 @@ class StatusStreams:
         with self._changes.watch(upload_id) as watch:
             yield b"retry: %d\n\n" % RECONNECT_MS
             while not self._changes.closing:
+                heard = watch.version
                 try:
                     events = await self._after(upload_id, row)
                 except (DatabaseError, PoolTimeout, TimeoutError) as error:
@@ -76,7 +77,8 @@ class StatusStreams:
                         yield await self._message(row)
                 if row is not None and row.status in ENDED:
                     return
-                async for sign_of_life in self._quiet(watch, row.version if row else 0):
+                # Also beyond what was heard: a hint of more than there is must not have us read in a circle.
+                async for sign_of_life in self._quiet(watch, max(heard, row.version if row else 0)):
                     yield sign_of_life
 
     async def _after(self, upload_id: UUID, row: RowChange | None) -> list[Event]:

@@ -29,15 +29,17 @@ RETRY_FIRST, RETRY_MAX = 0.2, 5.0
 class Watch:
     """One waiter's place at one upload. Take it before reading the row: then no change falls between the two."""
 
-    __slots__ = ("_waiting", "version")
+    __slots__ = ("_known", "_waiting", "version")
 
     def __init__(self) -> None:
         self.version = 0
+        self._known = 0
         self._waiting: asyncio.Future[None] | None = None
 
     async def beyond(self, version: int, seconds: float) -> bool:
         """Wait until the upload is past `version`, or `seconds` are over, or nobody listens any more; say which."""
         if self.version <= version and seconds > 0:
+            self._known = version
             self._waiting = asyncio.get_running_loop().create_future()
             try:
                 await asyncio.wait((self._waiting,), timeout=seconds)
@@ -47,8 +49,8 @@ class Watch:
 
     def tell(self, version: int) -> None:
         """Note a version, and wake the waiter if it is news."""
-        if version > self.version:
-            self.version = version
+        self.version = max(version, self.version)
+        if self.version > self._known:
             self.wake()
 
     def wake(self) -> None:
@@ -65,6 +67,7 @@ class UploadChanges:
         self._recheck = recheck
         self._watches: defaultdict[UUID, set[Watch]] = defaultdict(set)
         self.waiting = 0
+        self.listening = False
         self.closing = False
 
     @contextlib.contextmanager
@@ -99,11 +102,12 @@ class UploadChanges:
             try:
                 async with await self._connect() as conn:
                     await conn.execute(f"LISTEN {CHANNEL}")
-                    pause = RETRY_FIRST
+                    pause, self.listening = RETRY_FIRST, True
                     await self._listen(conn)
             except (psycopg.Error, TimeoutError) as error:
-                if pause == RETRY_FIRST:
+                if self.listening:
                     log.warning("not_listening", error=type(error).__name__)
+                self.listening = False
             await asyncio.sleep(pause * random.uniform(0.75, 1.25))
             pause = min(pause * 2, RETRY_MAX)
 
@@ -143,6 +147,8 @@ async def _within(seconds: float, conn: psycopg.AsyncConnection, query: str, ids
     asking = asyncio.ensure_future(conn.execute(query, (ids,)))
     done, _ = await asyncio.wait((asking,), timeout=seconds)
     if not done:
+        # First of all, or psycopg would ask the server that does not answer to cancel, and to roll back.
+        await conn.close()
         asking.add_done_callback(lambda task: task.cancelled() or task.exception())
         asking.cancel()
         raise TimeoutError
