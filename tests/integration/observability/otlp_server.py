@@ -49,8 +49,8 @@ class Collector:
 
 
 @contextlib.contextmanager
-def collecting() -> Iterator[Collector]:
-    """Run a collector on a free port."""
+def collecting(port: int = 0) -> Iterator[Collector]:
+    """Run a collector, on a free port where none is named."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,7 +66,7 @@ def collecting() -> Iterator[Collector]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     collector.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
