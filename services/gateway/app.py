@@ -5,6 +5,7 @@ from functools import partial
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from services.gateway.direct import DirectUploads
@@ -16,7 +17,7 @@ from services.gateway.limits import CallLimits
 from services.gateway.objects import get_object, put_object
 from services.gateway.openapi import openapi_config
 from services.gateway.ops import ops_routes
-from services.gateway.pages import page_routes
+from services.gateway.pages import nothing_here, page_routes
 from services.gateway.parts import provided
 from services.gateway.presign import complete_upload, presign_upload
 from services.gateway.problems import problem_response
@@ -71,7 +72,7 @@ def create_app(runtime: Runtime, changes: UploadChanges) -> ASGIApp:
         route_handlers=[*API, *page_routes, *([get_object, put_object] if local else []), ops_routes(runtime)],
         dependencies=provided(_parts(runtime, changes)),
         state=State({"limits": CallLimits(RateLimits(runtime.pool), runtime.settings.gateway)}),
-        exception_handlers={Exception: problem_response},
+        exception_handlers={Exception: problem_response, NotFoundException: nothing_here},
         request_max_body_size=JSON_BODY_BYTES,
         cors_config=_cors(runtime.settings),
         openapi_config=openapi_config(),

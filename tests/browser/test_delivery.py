@@ -45,6 +45,18 @@ def test_pages_are_asked_for_again_each_time_and_sent_only_when_they_changed(htt
         assert http.get(path, headers={"If-None-Match": page.headers["ETag"]}).status_code == 304
 
 
+def test_who_mistypes_an_address_gets_a_page_and_a_program_gets_a_problem(http):
+    browser = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    page = http.get("/procesing/1", headers=browser)
+    assert page.status_code == 404
+    assert "There is nothing here" in page.text
+    assert "style-src 'self'" in page.headers["Content-Security-Policy"]
+    for path, headers in (("/procesing/1", {}), ("/api/nothing", browser)):
+        problem = http.get(path, headers=headers)
+        assert problem.status_code == 404
+        assert problem.json()["code"] == "NOT_FOUND"
+
+
 def test_a_page_holds_nothing_inline_and_names_nobody_else(http):
     for path in ("/", "/processing/x"):
         page = http.get(path).text

@@ -100,6 +100,10 @@ def every_state(visitor, photo, gemini, services):
     page.goto(f"/processing/{job_id}")
     visitor.sees("This browser does not have the key")
     yield "no-key"
+    visitor.expected = {404}
+    page.goto("/nowhere")
+    visitor.sees("There is nothing here")
+    yield "nowhere"
 
 
 def press_until(page, selector, key="Tab"):

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import html
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def page_files() -> PageFiles:
         whole.update(f"{path.name}\0{len(content)}\0".encode() + content)
         by_name[path.name] = PageFile(content, _CONTENT_TYPES[path.suffix], etag_of(content))
     return PageFiles(whole.hexdigest()[:16], by_name)
+
+
+def filled_in(name: str, config: str = "") -> PageFile:
+    """Give a page with the files' present address in it, and what its scripts are told."""
+    files = page_files()
+    text = files.by_name[name].content.decode()
+    text = text.replace("{{assets}}", f"/assets/{files.version}").replace("{{config}}", html.escape(config))
+    return PageFile(text.encode(), files.by_name[name].content_type, etag_of(text.encode()))
 
 
 def etag_of(content: bytes) -> str:

@@ -1,6 +1,5 @@
 """GET / and GET /processing/{jobId}, each the same page for everyone, and the files they load."""
 
-import html
 from typing import Any
 
 import msgspec
@@ -10,7 +9,7 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
 from contracts.http import MAX_IMAGE_BYTES
-from services.gateway.pages.files import PageFile, etag_of, page_files
+from services.gateway.pages.files import PageFile, filled_in, page_files
 from services.gateway.pages.policy import page_headers
 from services.gateway.parts import AnalyticsSettings, Objects
 from shared.settings import Analytics
@@ -59,14 +58,10 @@ page_routes: list[ControllerRouterHandler] = [show_upload_page, show_processing_
 
 
 def _page(name: str, analytics: Analytics) -> PageFile:
-    """Fill in where the files are and what the scripts are told; no host is named where nothing is sent to it."""
-    files = page_files()
+    """Tell a page's scripts what they need; no host is named where nothing is sent to it."""
     host = analytics.posthog_host.rstrip("/") if analytics.posthog_api_key else ""
-    config = msgspec.json.encode(PageConfig(MAX_IMAGE_BYTES, analytics.posthog_api_key, host)).decode()
-    text = files.by_name[name].content.decode()
-    text = text.replace("{{assets}}", f"/assets/{files.version}").replace("{{config}}", html.escape(config))
-    content = text.encode()
-    return PageFile(content, files.by_name[name].content_type, etag_of(content))
+    config = PageConfig(MAX_IMAGE_BYTES, analytics.posthog_api_key, host)
+    return filled_in(name, msgspec.json.encode(config).decode())
 
 
 def _answer(request: Request[Any, Any, Any], file: PageFile, caching: str, headers: dict[str, str]) -> Response[bytes]:
