@@ -32,6 +32,10 @@ class UnroutableError(Exception):
     """No queue took an event that the saga table says somebody wants: the topology is broken."""
 
 
+class TopologyConflictError(Exception):
+    """The broker has an exchange or a queue of the name with other arguments; a person has to move or delete it."""
+
+
 class TransportDownError(Exception):
     """The broker cannot be reached, or did not confirm in time. The outbox keeps the row."""
 
