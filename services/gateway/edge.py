@@ -11,7 +11,7 @@ from litestar.exceptions import LitestarException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from services.gateway.pace import paced_receive, paced_send
+from services.gateway.pace import PacedBody, paced_send
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -51,8 +51,10 @@ def edge(app: ASGIApp, settings: Settings) -> ASGIApp:
             await send(message)
 
         with bound_contextvars(request_id=request_id):
+            body = PacedBody(receive)
             try:
-                await app(scope, paced_receive(receive), _for_head(scope, paced_send(send_on)))
+                await app(scope, body.receive, _for_head(scope, paced_send(send_on)))
+                await body.discard()
             except LitestarException as error:
                 # What goes wrong after an answer has begun cannot be answered any more; often it is the client's going.
                 log.warning("answer_broken_off", error=type(error.__cause__ or error).__name__)

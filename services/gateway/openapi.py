@@ -115,6 +115,20 @@ class UploadOperation(Operation):
     )
 
 
+def json_body(kind: type[msgspec.Struct], example: msgspec.Struct) -> type[Operation]:
+    """Describe a body that the handler reads itself, in msgspec's own words."""
+    schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
+    content = OpenAPIMediaType(schema=schema, examples={"a request": Example(value=msgspec.to_builtins(example))})
+
+    @dataclass
+    class JsonOperation(Operation):
+        request_body: Any = field(
+            default_factory=lambda: RequestBody(required=True, content={"application/json": content})
+        )
+
+    return JsonOperation
+
+
 @dataclass
 class StreamOperation(Operation):
     """The event stream: the document can only say that it is text, and show some of it."""

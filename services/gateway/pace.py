@@ -10,6 +10,8 @@ FIRST_BYTES = 15.0
 """Seconds that a client has before its body must keep pace."""
 PACE = 16 * 1024
 """Bytes a second that a body has to come in at, on the whole: 50 MB may take 55 minutes, a trickle may not."""
+LINGER = 20.0
+"""Seconds that a client may go on sending a body which was answered already."""
 READER_WAIT = 30.0
 """Seconds that a client may leave an answer's next piece unread."""
 
@@ -20,28 +22,41 @@ class SlowClientError(HTTPException):
     status_code = 408
 
 
-def paced_receive(receive: Receive) -> Receive:
-    """Have a body come in at a pace. Then there is no limit: `receive` only waits for the client to leave."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    received, complete = 0, False
+class PacedBody:
+    """A request's body, which has to come in at a pace. After it, `receive` only waits for the client to leave."""
 
-    async def paced() -> ReceiveMessage:
-        nonlocal received, complete
-        if complete:
-            return await receive()
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._began = asyncio.get_running_loop().time()
+        self._received = 0
+        self._complete = False
+
+    async def receive(self) -> ReceiveMessage:
+        """Give the next message. Raises SlowClientError."""
+        if self._complete:
+            return await self._receive()
         try:
-            async with asyncio.timeout_at(began + FIRST_BYTES + received / PACE):
-                message = await receive()
+            async with asyncio.timeout_at(self._began + FIRST_BYTES + self._received / PACE):
+                message = await self._receive()
         except TimeoutError:
-            complete = True
+            self._complete = True
             raise SlowClientError(detail="The request came in too slowly.") from None
         if message["type"] == "http.request":
-            received += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
+            self._received += len(message.get("body", b""))
+        self._complete = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 
-    return paced
+    async def discard(self) -> None:
+        """Read what is left of the body after the answer.
+
+        Were the connection closed on it instead, the client's system would throw the answer away before it is read.
+        """
+        try:
+            async with asyncio.timeout(LINGER):
+                while not self._complete:
+                    await self.receive()
+        except (TimeoutError, SlowClientError):
+            return
 
 
 def paced_send(send: Send) -> Send:

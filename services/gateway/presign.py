@@ -1,21 +1,24 @@
 """POST /api/uploads/presign and …/complete: for photos that should not pass through the gateway."""
 
+from typing import Any
+
 import uuid_utils.compat
-from litestar import post
-from litestar.params import JSONBody
+from litestar import Request, post
 
 from contracts.http import IMAGE_TYPES, MAX_IMAGE_BYTES, PresignRequest, UploadCompleted, UploadPresigned
 from services.gateway.access import UploadId, as_upload_id
-from services.gateway.bodies import json_only
+from services.gateway.bodies import json_only, read_json
 from services.gateway.direct import LIFETIME
 from services.gateway.limits import upload_rate
-from services.gateway.openapi import OWNER, problems
+from services.gateway.openapi import OWNER, json_body, problems
 from services.gateway.parts import Direct
 from services.gateway.registration import as_email
 from services.gateway.sessions import SessionToken, digest, new_token, token_present
 from shared.eventstore.pending_uploads import PendingUpload
 from shared.eventstore.store import utc_now
 from shared.imaging import ImageRefused, Refusal
+
+PRESIGN_EXAMPLE = PresignRequest(email="ann@example.com", content_type="image/jpeg", size_bytes=2_400_000)
 
 
 @post(
@@ -30,6 +33,7 @@ from shared.imaging import ImageRefused, Refusal
     status_code=201,
     response_description="The photo may be sent to `url` until `expiresAt`.",
     guards=[upload_rate, json_only],
+    operation_class=json_body(PresignRequest, PRESIGN_EXAMPLE),
     responses=problems(
         "INVALID_REQUEST",
         "REQUEST_TIMEOUT",
@@ -41,8 +45,9 @@ from shared.imaging import ImageRefused, Refusal
         "UNAVAILABLE",
     ),
 )
-async def presign_upload(data: JSONBody[PresignRequest], direct: Direct) -> UploadPresigned:
+async def presign_upload(request: Request[Any, Any, Any], direct: Direct) -> UploadPresigned:
     """Announce an upload and give its session token, this once."""
+    data = await read_json(request, PresignRequest)
     if data.content_type not in IMAGE_TYPES:
         raise ImageRefused(Refusal.UNSUPPORTED_IMAGE, f"Photos are accepted as {', '.join(IMAGE_TYPES)}.")
     if data.size_bytes > MAX_IMAGE_BYTES:

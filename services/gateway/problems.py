@@ -108,8 +108,6 @@ _PLAIN: dict[type[Exception], _Answer] = {
     SignatureMismatchError: _Answer(
         403, "SIGNATURE_MISMATCH", "Not allowed", "The URL does not allow this upload, or it has expired."
     ),
-    # What msgspec raises for JSON that is nested thousands deep.
-    RecursionError: _Answer(400, "INVALID_REQUEST", "The request is not valid", "The body is nested too deeply."),
     LengthRequiredError: _Answer(411, "LENGTH_REQUIRED", "Length required", "The request needs a Content-Length."),
 }
 # What says the rest in a sentence of ours.

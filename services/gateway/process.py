@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
+from uuid import UUID
 
 import uuid_utils.compat
-from litestar import post
-from litestar.params import JSONBody
+from litestar import Request, post
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from contracts.events import ReplayRequested
 from contracts.http import ProcessAccepted, ProcessRequest
 from services.gateway.access import JobId, as_upload_id, own_upload
-from services.gateway.bodies import json_only
+from services.gateway.bodies import json_only, read_json
 from services.gateway.limits import process_rate
-from services.gateway.openapi import OWNER, problems
+from services.gateway.openapi import OWNER, UPLOAD_ID, json_body, problems
 from services.gateway.parts import Reads, Store
 from services.gateway.problems import WorkflowTriggerError
 from services.gateway.sessions import SessionToken, token_present
@@ -39,6 +40,7 @@ _AWAY = (OperationalError, PoolTimeout, TimeoutError, StoreUnavailableError)
     status_code=202,
     response_description="The run is recorded and will end: `completed`, or `failed` with a reason.",
     guards=[token_present, process_rate, json_only],
+    operation_class=json_body(ProcessRequest, ProcessRequest(upload_id=UUID(UPLOAD_ID))),
     security=OWNER,
     responses=problems(
         "INVALID_REQUEST",
@@ -52,9 +54,10 @@ _AWAY = (OperationalError, PoolTimeout, TimeoutError, StoreUnavailableError)
     ),
 )
 async def start_processing(
-    data: JSONBody[ProcessRequest], session_token: SessionToken, store: Store, reads: Reads
+    request: Request[Any, Any, Any], session_token: SessionToken, store: Store, reads: Reads
 ) -> ProcessAccepted:
     """Start the run of an upload, once. Of two calls at the same moment one gets the 202, the other the 409."""
+    data = await read_json(request, ProcessRequest)
     left = _countdown(TRIGGER_WAIT)
     try:
         while True:

@@ -16,9 +16,7 @@ from services.gateway.patience import patient
 from services.gateway.problems import ResultNotFoundError
 from services.gateway.sessions import SessionToken, check_token, token_present
 
-ResultId = Annotated[
-    str, PathParameter(description="From the job's status.", examples=[Example(value=RESULT_ID)])
-]
+ResultId = Annotated[str, PathParameter(description="From the job's status.", examples=[Example(value=RESULT_ID)])]
 
 
 @get(

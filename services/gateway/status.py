@@ -21,9 +21,7 @@ LONGEST_WAIT = 25.0
 
 Wait = Annotated[
     float,
-    QueryParameter(
-        ge=0, le=LONGEST_WAIT, description="Seconds to wait for a change, with `If-None-Match`."
-    ),
+    QueryParameter(ge=0, le=LONGEST_WAIT, description="Seconds to wait for a change, with `If-None-Match`."),
 ]
 IfNoneMatch = Annotated[
     str | None, HeaderParameter(name="If-None-Match", description="The `ETag` of the status that is known already.")
