@@ -166,3 +166,10 @@ def test_a_long_text_where_the_file_should_be_is_not_held_in_memory(gateway):
 def objects(gateway):
     folder = gateway.stack.folder / "objects"
     return sorted(str(path) for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+
+
+@pytest.mark.parametrize("path", ["/api/process", "/api/uploads/presign", "/api/nothing"])
+def test_an_answer_given_before_the_body_was_read_still_arrives(gateway, path):
+    for _ in range(5):
+        answer = gateway.http.post(path, content=bytes(5_000_000), headers={"Content-Type": "text/plain"})
+        assert answer.status_code in {401, 404, 415}
