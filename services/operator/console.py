@@ -90,9 +90,14 @@ def at_desk(work: Callable[[Any, Settings], Awaitable[T]]) -> T:
 
 
 def out() -> Console:
-    """Give a console; where it is no terminal, lines are wide enough to be cut by other programs."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=240, highlight=False)
+    """Give a console that prints what it is given, in wide lines where no person but a program reads them."""
+    width = None if sys.stdout.isatty() else 240
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def printable(text: str) -> str:
+    """Give text as it is safe to print: what strangers wrote must not steer the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def interactive() -> bool:

@@ -14,6 +14,7 @@ from services.operator.console import (
     by_option,
     confirm_or_exit,
     out,
+    printable,
     reason_option,
     reason_or_ask,
     run,
@@ -65,8 +66,8 @@ def show_letters(queue: str | None, limit: int) -> None:
     console = out()
     for letter in _look(lambda letters: letters.show(queue, limit=limit)):
         name = f"{letter.message_id or 'no id'}  {letter.type or 'no type'}"
-        console.print(f"{letter.queue}  {name}  {_age(letter.since)}", markup=False)
-        console.print(f"  {letter.reason}\n  {letter.body}", markup=False)
+        console.print(printable(f"{letter.queue}  {name}  {_age(letter.since)}"))
+        console.print(f"  {printable(letter.reason)}\n  {printable(letter.body)}")
 
 
 @dead_letters.command("redrive")

@@ -8,7 +8,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from contracts.events import ReplayRequested, Stage
+from contracts.events import Stage
 from contracts.ops import Estimate, FailedGroup
 from services.operator.console import at_desk, interactive, out, reason_or_ask
 from services.operator.replay_progress import exit_status, follow, print_estimate, print_standing
@@ -51,16 +51,15 @@ def replay_named(
         return
     why = reason_or_ask(reason)
 
-    async def work(desk: Desk, _: Settings) -> list[ReplayRequested]:
-        replays = [replay_one(desk, each, from_stage=from_stage, by=by, reason=why) for each in named.uploads]
-        return [await replay for replay in replays]
+    async def work(desk: Desk, _: Settings) -> None:
+        for upload_id in named.uploads:
+            event = await replay_one(desk, upload_id, from_stage=from_stage, by=by, reason=why)
+            click.echo(f"run {event.workflow_run_id} goes on at {event.from_stage} as attempt {event.attempt}")
 
     try:
-        replayed = at_desk(work)
-    except NotReplayableError as refused:
+        at_desk(work)
+    except NotReplayableError as refused:  # somebody else was faster
         raise click.ClickException(str(refused)) from refused
-    for event in replayed:
-        click.echo(f"run {event.workflow_run_id} goes on at {event.from_stage} as attempt {event.attempt}")
 
 
 def estimate_selected(selection: Selection, pacing: Pacing) -> Estimate:

@@ -35,6 +35,8 @@ IDLE = 1.0
 """Seconds between looks for a job to take up."""
 TICK = 0.1
 """Seconds between steps of a job under way."""
+COUNTED_EASILY = 10_000
+"""Runs that a batch may have and still be counted at every step; the steps of a larger job are further apart."""
 CHUNK = 250
 """Runs replayed at once: their streams are read in one query and their appends fill a group."""
 APPEND_WAIT = 5.0
@@ -85,7 +87,7 @@ class ReplayRunner:
             await self._work.settle(job_id)
             moved = await (self._advance(job, pace) if job.state == "running" else self._wind_up(job))
             if not moved:
-                await asyncio.sleep(TICK)
+                await asyncio.sleep(TICK * max(1.0, job.total / COUNTED_EASILY))
 
     async def _advance(self, job: ReplayJob, pace: Pace) -> bool:
         """Take one step: stop, begin the next batch, or replay what the pace allows. False where to wait first."""

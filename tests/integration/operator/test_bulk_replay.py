@@ -163,6 +163,7 @@ async def test_runs_that_did_not_get_as_far_are_not_taken_for_a_replay_from_ther
     async with embedded(database_url, tmp_path, saga) as desk:
         job = await start_bulk(desk, Selection(from_stage=Stage.STORING), FAST, **BY)
         await until(lambda: over(desk, job.id))
+    assert job.total == 1
     assert saga.done == [(Stage.STORING, ids[1]), (Stage.WATERMARKING, ids[1])]
 
 

@@ -95,7 +95,7 @@ async def test_a_redriven_message_is_handled_as_if_it_had_never_died(database_ur
     )  # fmt: skip
 
 
-async def test_what_dies_again_is_put_back_only_once_and_has_one_reason(database_url, amqp_url, tmp_path):
+async def test_what_dies_again_dies_of_its_new_reason_and_keeps_what_else_it_carried(database_url, amqp_url, tmp_path):
     async with consuming(database_url, amqp_url, tmp_path, Saga()):
         await publish(amqp_url, "storer", b"bad 1", b"bad 2", b"bad 3", headers={"kept": "yes"})
 

@@ -5,7 +5,7 @@ import datetime as dt
 import click
 import pytest
 
-from services.operator.console import Instant
+from services.operator.console import Instant, out, printable
 from shared.messaging.dead_letter import reason_of
 from shared.replay.timeline import content_of
 from tests.integration.operator.failed_runs import failed_run
@@ -54,3 +54,12 @@ def test_a_timeline_names_nobody():
 )
 def test_a_dead_letters_reason_is_ours_or_else_the_brokers(headers, reason):
     assert reason_of(headers) == reason
+
+
+def test_what_strangers_wrote_does_not_steer_the_terminal():
+    assert printable("a\x1b[31mb\nc é 照") == "a\\x1b[31mb\\nc é 照"
+
+
+def test_what_operators_wrote_is_printed_as_it_is(capsys):
+    out().print("[red]why[/] [/nonsense] :smile:")
+    assert capsys.readouterr().out == "[red]why[/] [/nonsense] :smile:\n"
