@@ -14,7 +14,7 @@ from tests.browser.visitor import Visitor
 from tests.gemini_server import Gemini, serving_in_thread
 from tests.photos import a_jpeg
 from tests.servers import PostgresServer, RabbitServer
-from tests.stack import Stack
+from tests.stack import SERVICES, Stack
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -85,7 +85,9 @@ def services(
         amqp_url = rabbit.create_vhost()
         ending.callback(rabbit.delete_vhost, amqp_url)
         stack = ending.enter_context(Stack(tmp_path_factory.mktemp("services"), database_url, amqp_url, env))
-        stack.start_all()
+        # Longer than the services take by themselves: a browser may be starting beside them.
+        stack.start(*SERVICES)
+        stack.wait_ready(within=90)
         yield stack
 
 

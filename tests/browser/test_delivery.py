@@ -7,7 +7,7 @@ import pytest
 
 from tests.stack import Stack
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_posthog_is_named_only_where_it_has_a_key(services, posthog, tmp_path):
     assert "phc_test" in with_key.text
     with Stack(tmp_path, services.database_url, services.env["AMQP_URL"], {"POSTHOG_HOST": posthog.url}) as keyless:
         keyless.start("gateway")
-        keyless.wait_ready()
+        keyless.wait_ready(within=60)
         page = httpx.get(keyless.url)
         assert directive(page, "connect-src") == {"'self'", keyless.url}
         assert posthog.url not in page.text

@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from tests.browser.holding import held
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 TELEPHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 SMALLEST = {"viewport": {"width": 320, "height": 568}}

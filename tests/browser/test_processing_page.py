@@ -11,7 +11,7 @@ from tests.browser.posthog_server import starts
 from tests.browser.test_upload_page import shown
 from tests.stack import eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 READY = "Your picture is ready"
 DEVELOPING = "Your picture is developing"
@@ -49,7 +49,7 @@ def test_a_gateway_that_dies_is_waited_for(visitor, photo, services):
             visitor.shoot("reconnecting")
         finally:
             services.start("gateway")
-            services.wait_ready()
+            services.wait_ready(within=60)
     visitor.sees(READY)
     reconnected = visitor.asked_for(f"/api/status/{job_id}/events")[1:]
     assert reconnected

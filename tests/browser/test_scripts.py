@@ -7,7 +7,7 @@ import pytest
 
 from services.analytics.captures import _OCCURRENCES, distinct_id
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from tests.browser.holding import held
 from tests.photos import a_gif, a_jpeg
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
 def test_a_photo_becomes_a_picture_that_is_seen_beside_it_and_can_be_saved(visitor, photo, services):

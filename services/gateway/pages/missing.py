@@ -6,6 +6,7 @@ from litestar import Request, Response
 from litestar.exceptions import NotFoundException
 
 from services.gateway.pages.files import filled_in
+from services.gateway.pages.policy import WITHOUT_SCRIPTS
 from services.gateway.problems import problem_response
 
 
@@ -16,4 +17,4 @@ def nothing_here(request: Request[Any, Any, Any], error: NotFoundException) -> R
     if preferred != "text/html" or request.url.path.startswith("/api/"):
         return problem_response(request, error)
     page = filled_in("missing.html")
-    return Response(page.content, status_code=404, media_type=page.content_type)
+    return Response(page.content, status_code=404, media_type=page.content_type, headers=WITHOUT_SCRIPTS)

@@ -9,6 +9,12 @@ from shared.settings import Analytics
 from shared.storage.keys import original_key
 from shared.storage.port import ObjectStore
 
+WITHOUT_SCRIPTS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+"""Headers of a page that only says something."""
+
 _NO_UPLOAD = UUID(int=0)
 
 
