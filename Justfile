@@ -102,6 +102,12 @@ test *ARGS: setup _test-needs
 test-fast *ARGS: setup
     python -m pytest tests/unit "$@"
 
+# Run the tests of the stack in containers; fails where Docker does not answer
+[group('check')]
+test-containers *ARGS: setup
+    deploy/compose version
+    TESTCONTAINERS_RYUK_DISABLED=true python -m pytest tests/containers -m containers "$@"
+
 # What a pull request needs, quickly; CI runs `just test` besides
 [group('check')]
 check: fmt-check lint types arch test-fast

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Is the service in this container well? Asks it over HTTP, `/health/live` or the path that is named; 0 is yes.
 
 Runs every few seconds in every container, so it loads next to nothing. The gateway answers on PORT, every other service
