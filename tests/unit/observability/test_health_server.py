@@ -78,7 +78,7 @@ async def test_a_head_is_answered_without_a_body():
 
 
 @pytest.mark.parametrize("junk", [b"", b"\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000, b"\xff\xfe\r\n\r\n"])
-async def test_junk_ends_its_own_connection_and_no_other(junk, monkeypatch):
+async def test_junk_ends_its_own_connection_and_no_other(junk, monkeypatch, caplog):
     monkeypatch.setattr(health_server, "HEAD_TIMEOUT", 0.05)
     async with serving(Readiness()) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -89,3 +89,4 @@ async def test_junk_ends_its_own_connection_and_no_other(junk, monkeypatch):
                 await reader.read()
         writer.close()
         assert (await get(port, "/health/live")).status_code == 200
+    assert caplog.records == []
