@@ -6,16 +6,17 @@ from uuid import UUID
 from litestar.openapi.spec import Example
 from litestar.params import PathParameter
 
-from services.gateway.openapi import UPLOAD_ID
+from services.gateway.examples import UPLOAD_ID
 from services.gateway.patience import READ_WAIT, patient
 from services.gateway.sessions import check_token
 from shared.projection.queries import UploadQueries, UploadRow
 from shared.upload.errors import UploadNotFoundError
 
+_ID = [Example(value=str(UPLOAD_ID))]
 JobId = Annotated[
-    str, PathParameter(description="The upload's id, which is the job's too.", examples=[Example(value=UPLOAD_ID)])
+    str, PathParameter(name="jobId", description="The upload's id, which is the job's too.", examples=_ID)
 ]
-UploadId = Annotated[str, PathParameter(description="The upload's id.", examples=[Example(value=UPLOAD_ID)])]
+UploadId = Annotated[str, PathParameter(name="uploadId", description="The upload's id.", examples=_ID)]
 
 
 async def own_upload(reads: UploadQueries, upload_id: UUID, token: str, *, wait: float = READ_WAIT) -> UploadRow:

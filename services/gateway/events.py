@@ -8,8 +8,10 @@ from litestar.params import HeaderParameter
 from litestar.response import Stream
 
 from services.gateway.access import JobId, as_upload_id, own_upload
-from services.gateway.openapi import OWNER, StreamOperation, problems
+from services.gateway.examples import STREAM
+from services.gateway.openapi import OWNER, described
 from services.gateway.parts import Reads, Streams
+from services.gateway.problem_docs import problems
 from services.gateway.sessions import SessionToken, token_present
 from services.gateway.streams import ENDED
 
@@ -19,7 +21,7 @@ LastEventId = Annotated[
 
 
 @get(
-    "/api/status/{job_id:str}/events",
+    "/api/status/{jobId:str}/events",
     operation_id="streamStatus",
     summary="Follow a job",
     description=(
@@ -31,7 +33,7 @@ LastEventId = Annotated[
     response_description="The job's changes, from the first or after `Last-Event-ID`.",
     guards=[token_present],
     security=OWNER,
-    operation_class=StreamOperation,
+    operation_class=described(STREAM),
     responses={
         204: ResponseSpec(
             None, description="The run ended with the event that `Last-Event-ID` names: do not come back."

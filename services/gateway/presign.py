@@ -9,16 +9,16 @@ from contracts.http import IMAGE_TYPES, MAX_IMAGE_BYTES, PresignRequest, UploadC
 from services.gateway.access import UploadId, as_upload_id
 from services.gateway.bodies import json_only, read_json
 from services.gateway.direct import LIFETIME
+from services.gateway.examples import COMPLETED, PRESIGN, PRESIGNED
 from services.gateway.limits import upload_rate
-from services.gateway.openapi import OWNER, json_body, problems
+from services.gateway.openapi import OWNER, described, json_body
 from services.gateway.parts import Direct
+from services.gateway.problem_docs import problems
 from services.gateway.registration import as_email
 from services.gateway.sessions import SessionToken, digest, new_token, token_present
 from shared.eventstore.pending_uploads import PendingUpload
 from shared.eventstore.store import utc_now
 from shared.imaging import ImageRefused, Refusal
-
-PRESIGN_EXAMPLE = PresignRequest(email="ann@example.com", content_type="image/jpeg", size_bytes=2_400_000)
 
 
 @post(
@@ -33,7 +33,7 @@ PRESIGN_EXAMPLE = PresignRequest(email="ann@example.com", content_type="image/jp
     status_code=201,
     response_description="The photo may be sent to `url` until `expiresAt`.",
     guards=[upload_rate, json_only],
-    operation_class=json_body(PresignRequest, PRESIGN_EXAMPLE),
+    operation_class=described(PRESIGNED, body=json_body(PRESIGN)),
     responses=problems(
         "INVALID_REQUEST",
         "REQUEST_TIMEOUT",
@@ -72,7 +72,7 @@ async def presign_upload(request: Request[Any, Any, Any], direct: Direct) -> Upl
 
 
 @post(
-    "/api/uploads/{upload_id:str}/complete",
+    "/api/uploads/{uploadId:str}/complete",
     operation_id="completeUpload",
     summary="Register a photo that was sent to the object store",
     description="Looks at what was sent and registers it. May be repeated: the answer is the same.",
@@ -80,6 +80,7 @@ async def presign_upload(request: Request[Any, Any, Any], direct: Direct) -> Upl
     status_code=200,
     response_description="The photo is registered and can be processed.",
     guards=[token_present],
+    operation_class=described(COMPLETED),
     security=OWNER,
     responses=problems(
         "IMAGE_TOO_SMALL",

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 import uuid_utils.compat
 from litestar import Request, post
@@ -14,9 +13,11 @@ from contracts.events import ReplayRequested
 from contracts.http import ProcessAccepted, ProcessRequest
 from services.gateway.access import JobId, as_upload_id, own_upload
 from services.gateway.bodies import json_only, read_json
+from services.gateway.examples import ACCEPTED, PROCESS
 from services.gateway.limits import process_rate
-from services.gateway.openapi import OWNER, UPLOAD_ID, json_body, problems
+from services.gateway.openapi import OWNER, described, json_body
 from services.gateway.parts import Reads, Store
+from services.gateway.problem_docs import problems
 from services.gateway.problems import WorkflowTriggerError
 from services.gateway.sessions import SessionToken, token_present
 from shared.eventstore.group_commit import ConflictError, StoreUnavailableError
@@ -40,12 +41,13 @@ _AWAY = (OperationalError, PoolTimeout, TimeoutError, StoreUnavailableError)
     status_code=202,
     response_description="The run is recorded and will end: `completed`, or `failed` with a reason.",
     guards=[token_present, process_rate, json_only],
-    operation_class=json_body(ProcessRequest, ProcessRequest(upload_id=UUID(UPLOAD_ID))),
+    operation_class=described(ACCEPTED, body=json_body(PROCESS)),
     security=OWNER,
     responses=problems(
         "INVALID_REQUEST",
         "INVALID_SESSION_TOKEN",
         "UPLOAD_NOT_FOUND",
+        "REQUEST_TIMEOUT",
         "ALREADY_PROCESSING",
         "REQUEST_TOO_LARGE",
         "UNSUPPORTED_MEDIA_TYPE",
@@ -73,7 +75,7 @@ async def start_processing(
 
 
 @post(
-    "/api/process/{job_id:str}/retry",
+    "/api/process/{jobId:str}/retry",
     operation_id="retryProcessing",
     summary="Try a failed job again",
     description=(
@@ -84,9 +86,15 @@ async def start_processing(
     status_code=202,
     response_description="The run goes on, as its next attempt.",
     guards=[token_present, process_rate],
+    operation_class=described(ACCEPTED),
     security=OWNER,
     responses=problems(
-        "INVALID_SESSION_TOKEN", "UPLOAD_NOT_FOUND", "NOT_RETRYABLE", "RATE_LIMITED", "WORKFLOW_TRIGGER_FAILED"
+        "INVALID_REQUEST",
+        "INVALID_SESSION_TOKEN",
+        "UPLOAD_NOT_FOUND",
+        "NOT_RETRYABLE",
+        "RATE_LIMITED",
+        "WORKFLOW_TRIGGER_FAILED",
     ),
 )
 async def retry_processing(job_id: JobId, session_token: SessionToken, store: Store, reads: Reads) -> ProcessAccepted:

@@ -9,25 +9,29 @@ from litestar.params import PathParameter
 
 from contracts.events import Status
 from contracts.http import Result
+from services.gateway.examples import RESULT, RESULT_ID
 from services.gateway.job_status import URL_LIFETIME
-from services.gateway.openapi import OWNER, RESULT_ID, problems
+from services.gateway.openapi import OWNER, described
 from services.gateway.parts import Objects, Reads
 from services.gateway.patience import patient
+from services.gateway.problem_docs import problems
 from services.gateway.problems import ResultNotFoundError
 from services.gateway.sessions import SessionToken, check_token, token_present
 
-ResultId = Annotated[str, PathParameter(description="From the job's status.", examples=[Example(value=RESULT_ID)])]
+_ID = [Example(value=str(RESULT_ID))]
+ResultId = Annotated[str, PathParameter(name="resultId", description="From the job's status.", examples=_ID)]
 
 
 @get(
-    "/api/results/{result_id:str}",
+    "/api/results/{resultId:str}",
     operation_id="getResult",
     summary="See a finished picture",
     description="`previewUrl` works for a quarter of an hour; ask again for a new one.",
     tags=["Results"],
     guards=[token_present],
+    operation_class=described(RESULT),
     security=OWNER,
-    responses=problems("INVALID_SESSION_TOKEN", "RESULT_NOT_FOUND", "UNAVAILABLE"),
+    responses=problems("INVALID_REQUEST", "INVALID_SESSION_TOKEN", "RESULT_NOT_FOUND", "UNAVAILABLE"),
 )
 async def get_result(result_id: ResultId, session_token: SessionToken, reads: Reads, objects: Objects) -> Result:
     """Give a signed URL of a result's preview to the owner of its upload."""

@@ -9,9 +9,11 @@ from litestar.params import HeaderParameter, QueryParameter
 
 from contracts.http import JobStatus
 from services.gateway.access import JobId, as_upload_id, own_upload
+from services.gateway.examples import GENERATING
 from services.gateway.job_status import status_of
-from services.gateway.openapi import OWNER, problems
+from services.gateway.openapi import OWNER, described
 from services.gateway.parts import Changes, Objects, Reads
+from services.gateway.problem_docs import problems
 from services.gateway.sessions import SessionToken, token_present
 from shared.projection.changes import UploadChanges
 from shared.projection.queries import UploadQueries, UploadRow
@@ -29,7 +31,7 @@ IfNoneMatch = Annotated[
 
 
 @get(
-    "/api/status/{job_id:str}",
+    "/api/status/{jobId:str}",
     operation_id="getStatus",
     summary="See where a job stands",
     description=(
@@ -38,6 +40,7 @@ IfNoneMatch = Annotated[
     ),
     tags=["Jobs"],
     guards=[token_present],
+    operation_class=described(GENERATING, tagged=True),
     security=OWNER,
     responses={
         304: ResponseSpec(None, description="The job is as `If-None-Match` says."),

@@ -9,9 +9,11 @@ from litestar import Request, post
 
 from contracts.http import MAX_IMAGE_BYTES, UploadCreated
 from services.gateway.bodies import UploadForm
+from services.gateway.examples import CREATED
 from services.gateway.limits import upload_rate
-from services.gateway.openapi import UploadOperation, problems
+from services.gateway.openapi import UPLOAD_FORM, described
 from services.gateway.parts import Cpu, Objects, Store
+from services.gateway.problem_docs import problems
 from services.gateway.problems import InvalidRequestError
 from services.gateway.registration import STORE_WAIT, as_email, registered
 from services.gateway.sessions import digest, new_token
@@ -32,7 +34,7 @@ FORM_BYTES = 64 * 1024
     response_description="The photo is registered and can be processed.",
     guards=[upload_rate],
     request_max_body_size=MAX_IMAGE_BYTES + FORM_BYTES,
-    operation_class=UploadOperation,
+    operation_class=described(CREATED, body=UPLOAD_FORM),
     responses=problems(
         "INVALID_REQUEST",
         "IMAGE_TOO_SMALL",
