@@ -233,7 +233,8 @@ class _Delivery:
         self._given_back.inc()
         count = int(str(raw.headers.get("x-delivery-count") or 0))
         await asyncio.sleep(min(NACK_FIRST * 2**count, NACK_MAX))
-        await _settled(raw.nack(requeue=True))
+        # Rejected and not nacked: from RabbitMQ 4.3 on, only a rejection counts as a delivery that failed.
+        await _settled(raw.reject(requeue=True))
 
 
 async def _raw(message: StreamMessage[Any]) -> StreamMessage[Any]:
