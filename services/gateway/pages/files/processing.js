@@ -9,10 +9,12 @@ import * as sessions from './sessions.js';
 import { say, showState } from './states.js';
 import { Working } from './working.js';
 
-const jobId = decodeURIComponent(location.pathname.split('/')[2] || '').toLowerCase();
+const NEARLY_NOTHING = 700; // milliseconds; a picture that is ready is shown without a flash of one that is not
+const jobId = (location.pathname.split('/')[2] || '').toLowerCase();
 const session = sessions.find(jobId);
 const working = new Working(jobId);
 let following = null; // the AbortController of the connection under way
+let showing = null; // the timer after which the page shows that it is at work
 
 for (const button of document.querySelectorAll('[data-forget]')) button.addEventListener('click', forget);
 document.getElementById('retry').addEventListener('click', retry);
@@ -23,7 +25,8 @@ addEventListener('pagehide', () => following?.abort());
 if (!session) {
   showState('no-session');
 } else {
-  working.show(await original(jobId));
+  working.lay(await original(jobId));
+  showing = setTimeout(() => working.show(), session.ended ? NEARLY_NOTHING : 0);
   try {
     await start();
     watch();
@@ -66,12 +69,16 @@ async function watch() {
 }
 
 function show(status) {
+  clearTimeout(showing);
+  const ended = status.status === 'completed' || status.status === 'failed';
+  if (ended) {
+    working.rest();
+    sessions.note(jobId, { ended });
+  }
   switch (status.status) {
     case 'completed':
-      working.rest();
       return showFinished(status, session);
     case 'failed':
-      working.rest();
       return showFailed(status);
     default:
       return working.update(status);
@@ -86,7 +93,7 @@ async function retry() {
   trouble.hidden = true;
   try {
     await send(`/api/process/${jobId}/retry`, { method: 'POST', token: session.token });
-    sessions.note(jobId, { startedAt: Date.now(), stage: null });
+    sessions.note(jobId, { startedAt: Date.now(), stage: null, ended: false });
     working.again();
     say('Trying again.');
     watch();
@@ -103,10 +110,12 @@ async function retry() {
 }
 
 function giveUp(problem) {
+  clearTimeout(showing);
   working.rest();
-  if (problem instanceof Problem && problem.status === 401) showState('no-session');
-  else if (problem instanceof Problem && problem.status === 404) showState('unknown');
-  else showFailed({ error: { code: problem.code || 'PAGE', message: problem.detail || 'Something went wrong in this page. Please reload it.', retryable: false } });
+  if (problem.status === 401) return showState('no-session');
+  if (problem.status === 404) return showState('unknown');
+  const message = problem.detail || 'Something went wrong in this page. Please reload it.';
+  return showFailed({ error: { code: problem.code || 'PAGE', message, retryable: false } });
 }
 
 async function forget() {

@@ -24,9 +24,14 @@ export function find(uploadId) {
   }
 }
 
-/** Remember more of an upload. */
+/** Remember more of an upload; says whether the browser did. */
 export function note(uploadId, more) {
-  localStorage.setItem(PREFIX + uploadId, JSON.stringify({ ...find(uploadId), ...more }));
+  try {
+    localStorage.setItem(PREFIX + uploadId, JSON.stringify({ ...find(uploadId), ...more }));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export function forget(uploadId) {

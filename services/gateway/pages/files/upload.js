@@ -27,6 +27,7 @@ acceptDrops();
 acceptPastes();
 showEarlier();
 addEventListener('pageshow', (event) => event.persisted && location.reload());
+if (photoInput.files[0]) choose(photoInput.files[0]); // some browsers keep it over a reload
 if (!sessions.canRemember()) {
   refuse('This browser lets the page keep nothing, so you could not come back to your picture. Allow site data for it, or leave the private window.');
   form.querySelector('button[type=submit]').disabled = true;
@@ -113,10 +114,12 @@ function upload(chosen, email) {
 async function answered(request, chosen) {
   const answer = request.response || {};
   if (request.status === 201) {
-    sessions.note(answer.uploadId, { token: answer.sessionToken, name: chosen.file.name, at: Date.now() });
+    const session = { token: answer.sessionToken, name: chosen.file.name, at: Date.now() };
+    if (!sessions.note(answer.uploadId, session)) {
+      return stopped('This browser has no room left for the key to your picture. Make some, and try again.');
+    }
     if (chosen.small) await keep(answer.uploadId, chosen.small);
-    location.assign(`/processing/${answer.uploadId}`);
-    return;
+    return location.assign(`/processing/${answer.uploadId}`);
   }
   const wait = Math.ceil(waitAskedFor(request.getResponseHeader('Retry-After')) / 1000);
   const again = request.status === 429 && wait ? ` Please try again in ${wait} ${wait === 1 ? 'second' : 'seconds'}.` : '';
@@ -124,10 +127,9 @@ async function answered(request, chosen) {
   if ((answer.code || '').startsWith('IMAGE_') || answer.code === 'UNSUPPORTED_IMAGE') {
     stopped('');
     complain(photoInput, why);
-    photoInput.focus();
-  } else {
-    stopped(why);
+    return photoInput.focus();
   }
+  return stopped(why);
 }
 
 function stopped(why) {

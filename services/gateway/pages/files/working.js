@@ -20,14 +20,18 @@ export class Working {
     $('stages').append(...this.items);
   }
 
-  /** Show the section before anything is known; `photo` is the original, where this browser has it. */
-  show(photo) {
-    if (photo) {
-      $('latent').src = URL.createObjectURL(photo);
-      $('latent').hidden = false;
-    }
-    showState('working');
-    this.update({ status: 'pending', stage: 'validating', progress: 0, attempt: 0 });
+  /** Lay the original into the tray, where this browser has it. */
+  lay(photo) {
+    if (!photo) return;
+    $('latent').src = URL.createObjectURL(photo);
+    $('latent').hidden = false;
+  }
+
+  /** Show the section before the gateway has said anything: where this browser last saw the run, or at its beginning. */
+  show() {
+    const [attempt, stage] = (sessions.find(this.jobId)?.stage || '').split('/');
+    if (stage) this.update({ status: 'processing', stage, progress: 0, attempt: Number(attempt) });
+    else this.update({ status: 'pending', stage: 'validating', progress: 0, attempt: 0 });
   }
 
   /** Show a status. When its stage began is remembered, so that a reload does not set the clock back. */
