@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
+from shared.cancellation import end_if_cancelled
 from shared.eventstore.outbox import OutboxSweep
 from shared.messaging.message import TransportDownError
 from shared.observability.metrics import DEAD_LETTERS, OUTBOX_OLDEST, OUTBOX_OVERDUE
@@ -27,6 +28,7 @@ class Backlog:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
+            end_if_cancelled()
             with contextlib.suppress(DatabaseError, PoolTimeout):
                 rows, oldest = await self._sweep.depth()
                 OUTBOX_OVERDUE.set(rows)

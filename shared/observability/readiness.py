@@ -6,6 +6,7 @@ from functools import partial
 
 import structlog
 
+from shared.cancellation import end_if_cancelled
 from shared.observability.metrics import UP
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ class Readiness:
 
     async def _watch(self, note: Callable[[bool], None], check: Callable[[], Awaitable[object]], every: float) -> None:
         while True:
+            end_if_cancelled()
             try:
                 async with asyncio.timeout(CHECK_TIMEOUT):
                     await check()

@@ -80,7 +80,9 @@ def test_a_retried_run_is_one_trace_from_the_callers_request_to_the_last_consume
                 assert client.start(upload, token).status_code == 202
                 del client.http.headers["traceparent"]
                 assert client.finished(upload, token, within=90)["status"] == "completed"
-            eventually(lambda: the_end(collector) is not None, within=30, or_show=lambda: str(collector.of_trace(TRACE)))
+            eventually(
+                lambda: the_end(collector) is not None, within=30, or_show=lambda: str(collector.of_trace(TRACE))
+            )
     end = the_end(collector)
     assert end is not None
     assert within(collector, end) == PATH
