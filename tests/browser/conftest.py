@@ -27,9 +27,10 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright runs, no other test of this process could run an event loop.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The session's Chromium. An error where there is none: a test that was skipped would look like one that passed."""
+    """A Chromium. An error where there is none: a test that was skipped would look like one that passed."""
     program = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if program is None:
         pytest.fail(f"no {', '.join(CHROMIUM)} on PATH: run `apt-get install chromium` or the like", pytrace=False)
