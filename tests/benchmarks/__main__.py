@@ -39,7 +39,7 @@ def main(names: tuple[str, ...], quick: bool, full: bool, json_wanted: bool, pro
     size = Size.QUICK if quick else Size.FULL if full else Size.USUAL
     progress, output = Console(stderr=True), Console(width=None if sys.stdout.isatty() else 180)
     with progress.status("starting") as status:
-        said = {"name": ""}
+        said, failed = {"name": ""}, []
 
         def say(text: str) -> None:
             status.update(f"{said['name']}: {text}")
@@ -48,7 +48,12 @@ def main(names: tuple[str, ...], quick: bool, full: bool, json_wanted: bool, pro
             report = Report(machine=machine.machine(), versions=machine.versions(), servers={}, results=[])
             for nth, name in enumerate(names or NAMES, start=1):
                 said["name"] = f"{name} ({nth} of {len(names or NAMES)})"
-                result = measured(name, ground)
+                try:
+                    result = measured(name, ground)
+                except Exception:  # noqa: BLE001 — the others' figures are worth having all the same
+                    failed.append(name)
+                    progress.print_exception()
+                    continue
                 report.results.append(result)
                 progress.print(f"{name}: done in {result.seconds:.0f} s")
                 if not json_wanted:
@@ -59,6 +64,8 @@ def main(names: tuple[str, ...], quick: bool, full: bool, json_wanted: bool, pro
     else:
         output.print()
         print_heading(report, output)
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
 
 
 def measured(name: str, ground: Ground) -> Result:

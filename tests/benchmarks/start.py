@@ -22,7 +22,7 @@ _WARM_UP = 200
 
 async def run(ground: Ground) -> Result:
     rounds = ground.pick(quick=2, usual=5)
-    one, many = ground.pick(quick=(50, 300), usual=(300, 2000))
+    one, many = ground.pick(quick=(50, 300), usual=(300, 1500))
     url, vhost = ground.database(), ground.rabbit.create_vhost()
     ground.say("registering uploads")
     ids = iter(streams.fill(url, 2 * _WARM_UP + rounds * (2 * one + 2 * many), streams.REGISTERED))

@@ -16,7 +16,7 @@ _UPLOADS = 1000
 
 async def run(ground: Ground) -> Result:
     rounds = ground.pick(quick=2, usual=5)
-    one, many = ground.pick(quick=(100, 500), usual=(500, 4000))
+    one, many = ground.pick(quick=(100, 500), usual=(500, 2500))
     url, vhost = ground.database(), ground.rabbit.create_vhost()
     under_way = streams.fill(url, _UPLOADS, streams.VALIDATED)
     completed = streams.fill(url, _UPLOADS, streams.COMPLETED)
