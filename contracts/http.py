@@ -8,7 +8,10 @@ import msgspec
 
 from contracts.events import Stage, Status
 
-Email = Annotated[str, msgspec.Meta(pattern=r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,250}$", max_length=254)]
+# Spelt out, because `\s` is not the same set in Python and in the JavaScript that JSON Schema goes by. Besides spaces
+# and controls, what turns or hides text is left out.
+_VISIBLE = r"[^@\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"
+Email = Annotated[str, msgspec.Meta(pattern=f"^{_VISIBLE}{{1,64}}@{_VISIBLE}{{1,250}}$", max_length=254)]
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/avif")
 MAX_IMAGE_BYTES = 50 * 1024 * 1024
 """Largest file; a photo of 50 megapixels fits."""
@@ -36,7 +39,8 @@ class PresignRequest(_Request, frozen=True, kw_only=True):
 
     email: Email
     content_type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(IMAGE_TYPES)})]
-    size_bytes: Annotated[int, msgspec.Meta(ge=1, extra_json_schema={"maximum": MAX_IMAGE_BYTES})]
+    # JSON has one kind of number: 5.0 is a whole one, to its schemas as well as here.
+    size_bytes: Annotated[float, msgspec.Meta(ge=1, multiple_of=1, extra_json_schema={"maximum": MAX_IMAGE_BYTES})]
 
 
 class UploadPresigned(_Body, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Bodies as they come in: JSON said to be JSON, and the upload form, which goes to a file as it arrives."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -21,6 +22,7 @@ MAX_FIELD_BYTES = 1024
 WRITE_BYTES = 1024 * 1024
 """How much of a file is gathered before it is written."""
 
+_PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 _FORM = "multipart/form-data"
 
 
@@ -39,7 +41,8 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
     try:
         return msgspec.json.decode(await request.body(), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(f"{error}.") from None
+        # A pattern tells a person nothing.
+        raise InvalidRequestError(f"{_PATTERN.sub('Expected another form', str(error))}.") from None
     except RecursionError:
         raise InvalidRequestError("The body is nested too deeply.") from None
 

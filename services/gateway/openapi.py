@@ -30,6 +30,19 @@ _RETRY_AFTER = OpenAPIHeader(schema=Schema(type=OpenAPIType.INTEGER), descriptio
 _ETAG = OpenAPIHeader(schema=_STRING, description="Changes with every change of the job.")
 _COME_BACK = frozenset({"429", "500", "503"})
 _STREAM = "text/event-stream"
+_EVENT = Schema(
+    type=OpenAPIType.OBJECT,
+    description="One event, by its fields.",
+    required=["id", "data"],
+    properties={
+        "id": Schema(type=OpenAPIType.STRING, pattern="^[1-9][0-9]*$", description="Counts the job's changes from 1."),
+        "data": Schema(
+            type=OpenAPIType.STRING,
+            content_media_type="application/json",
+            description="A `JobStatus`, as JSON.",
+        ),
+    },
+)
 
 UPLOAD_FORM = RequestBody(
     required=True,
@@ -99,7 +112,7 @@ def _headers(status: str, *, tagged: bool) -> dict[str, Any]:
 
 def _content(content: Mapping[str, OpenAPIMediaType], answer: msgspec.Struct | str) -> dict[str, OpenAPIMediaType]:
     if isinstance(answer, str):
-        return {_STREAM: OpenAPIMediaType(schema=_STRING, examples=_shown(answer))}
+        return {_STREAM: OpenAPIMediaType(schema=_EVENT, examples=_shown(answer))}
     for media_type in content.values():
         media_type.examples = _shown(msgspec.to_builtins(answer))
     return dict(content)

@@ -58,7 +58,7 @@ async def presign_upload(request: Request[Any, Any, Any], direct: Direct) -> Upl
         email=as_email(data.email),
         session_token_digest=digest(token),
         content_type=data.content_type,
-        size_bytes=data.size_bytes,
+        size_bytes=int(data.size_bytes),
         expires_at=utc_now() + LIFETIME,
     )
     allowed = await direct.announce(announced)

@@ -140,6 +140,7 @@ def test_what_is_refused_when_looked_at_leaves_no_copy(gateway, content, content
         ({"email": "ann@example.com\n and more"}, 400, "INVALID_REQUEST"),
         ({"sizeBytes": 0}, 400, "INVALID_REQUEST"),
         ({"sizeBytes": "1"}, 400, "INVALID_REQUEST"),
+        ({"sizeBytes": 1.5}, 400, "INVALID_REQUEST"),
         ({"sizeBytes": 50 * 1024 * 1024 + 1}, 413, "IMAGE_TOO_LARGE"),
         ({"sizeBytes": 10**30}, 413, "IMAGE_TOO_LARGE"),
         ({"contentType": "image/gif"}, 415, "UNSUPPORTED_IMAGE"),
