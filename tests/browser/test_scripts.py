@@ -60,7 +60,7 @@ def test_a_late_stage_is_called_late_and_not_almost_there(run):
 
 
 def test_server_sent_events_are_read_alike_however_the_network_cuts_them(run):
-    text = ':hello\r\nid: 4\r\ndata: {"a":\ndata: 1}\n\n:\n\nevent: x\rdata:two\rid: 5\r\rid: 6\n\ndata: cut off'
+    text = ':hello\r\nid: 4\r\ndata: {"a":\r\ndata: 1}\n\n:\n\nevent: x\rdata:two\rid: 5\r\rid: 6\n\ndata: cut off'
     events = run(
         "live.js",
         """

@@ -112,7 +112,7 @@ def test_a_photo_can_be_dropped_anywhere_and_pasted(visitor):
     page = visitor.page
     page.goto("/")
     for event, name in (("drop", "dropped.jpg"), ("paste", "pasted.jpg")):
-        page.evaluate(
+        taken = page.evaluate(
             """([event, name, bytes]) => {
                 const files = new DataTransfer();
                 files.items.add(new File([new Uint8Array(bytes)], name, { type: 'image/jpeg' }));
@@ -121,11 +121,12 @@ def test_a_photo_can_be_dropped_anywhere_and_pasted(visitor):
                     ? new DragEvent('drop', { ...options, dataTransfer: files })
                     : new ClipboardEvent('paste', { ...options, clipboardData: files });
                 document.querySelector('h1').dispatchEvent(happening);
+                return happening.defaultPrevented;
             }""",
             [event, name, list(a_jpeg(80, 80))],
         )
         expect(page.get_by_alt_text(f"Your photo, {name}")).to_be_visible()
-        assert page.url.endswith("/")
+        assert taken or event == "paste"  # or the browser would leave the page for the photo
 
 
 def test_an_upload_under_way_shows_how_far_it_is_and_can_be_cancelled(visitor, photo):
