@@ -37,7 +37,7 @@ def page_files() -> PageFiles:
     """Read the files, at the first request for one."""
     whole = hashlib.sha256()
     by_name: dict[str, PageFile] = {}
-    for path in sorted(_FOLDER.iterdir()):
+    for path in sorted(path for path in _FOLDER.iterdir() if path.suffix in _CONTENT_TYPES):
         content = path.read_bytes()
         whole.update(f"{path.name}\0{len(content)}\0".encode() + content)
         by_name[path.name] = PageFile(content, _CONTENT_TYPES[path.suffix], etag_of(content))
