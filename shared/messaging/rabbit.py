@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 CONFIRM_TIMEOUT = 10.0
 """Seconds that the broker has to confirm a message."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds that one try to connect may take."""
 CONNECT_FIRST, CONNECT_MAX = 0.2, 5.0
 """Seconds between tries to connect: doubling from the first to the last, with jitter."""
 NACK_FIRST, NACK_MAX = 0.5, 30.0
@@ -47,6 +49,7 @@ class RabbitTransport:
         self._broker = RabbitBroker(
             url,
             default_channel=Channel(publisher_confirms=True, on_return_raises=True),
+            timeout=CONNECT_TIMEOUT,
             graceful_timeout=grace,
             reconnect_interval=1.0,
             logger=None,
@@ -73,7 +76,7 @@ class RabbitTransport:
         pause = CONNECT_FIRST
         while True:
             try:
-                await self._broker.connect()
+                await self._connect()
                 await declare(self._broker)
                 # Published through directly: FastStream's own publish does the same through four more layers.
                 self._exchanges = {each.name: await self._broker.declare_exchange(each) for each in (EVENTS, DEFAULT)}
@@ -91,6 +94,21 @@ class RabbitTransport:
             else:
                 self._set(up=True)
                 return
+
+    async def _connect(self) -> None:
+        """Connect. Told to end meanwhile, see the try through first, so that `close` has something to close.
+
+        Cancelled in the middle of it, aio-pika goes on to reconnect for ever, in a task that nothing ends.
+        """
+        connecting = asyncio.ensure_future(self._broker.connect())
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            while not connecting.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait((connecting,))
+            connecting.exception()
+            raise
 
     async def stop_consuming(self) -> None:
         """Take nothing more, and wait for what is being handled, up to the grace period."""
