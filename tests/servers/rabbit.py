@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +37,10 @@ exec "$0"
 """
 
 
+_SETTLED = 5.0
+"""Seconds after which a queue's workers have started."""
+
+
 class Admin(Protocol):
     """Who creates and deletes virtual hosts."""
 
@@ -54,16 +59,47 @@ class RabbitServer(Server):
         self.amqp_url = amqp_url
         self.management_url = management_url
         self._admin = admin
+        self._doomed: list[tuple[float, str]] = []
+        self._up_since = time.monotonic()
+        self.start = self._start
+        self.ensure_up = self._ensure_up
+        self.close = self._close
 
     def create_vhost(self) -> str:
         """Create a virtual host that nobody else uses and give its URL."""
+        self._delete_doomed()
         name = f"darkroom-test-{secrets.token_hex(6)}"
         self._admin.create_vhost(name, unquote(urlsplit(self.amqp_url).username or "guest"))
         return urlunsplit(urlsplit(self.amqp_url)._replace(path=f"/{name}"))
 
     def delete_vhost(self, url: str) -> None:
-        """Delete a virtual host, whoever is still connected to it."""
-        self._admin.delete_vhost(vhost_name(url))
+        """Have a virtual host deleted, whoever is still connected to it; a little later, or with the server.
+
+        A quorum queue that dead-letters at least once has a worker for it. One whose queue is deleted while it starts
+        crashes, and in RabbitMQ 3.10 takes all others of the node with it: no such queue works again before a restart.
+        """
+        self._doomed.append((time.monotonic(), vhost_name(url)))
+
+    def _delete_doomed(self) -> None:
+        for doomed in list(self._doomed):
+            since, name = doomed
+            if time.monotonic() - max(since, self._up_since) > _SETTLED:
+                self._admin.delete_vhost(name)
+                self._doomed.remove(doomed)
+
+    def _start(self) -> None:
+        self.power.start()
+        self._up_since = time.monotonic()
+
+    def _ensure_up(self) -> None:
+        self.power.ensure_up()
+        self._up_since = time.monotonic()
+
+    def _close(self) -> None:
+        if not self.is_ours:
+            for _, name in self._doomed:
+                self._admin.delete_vhost(name)
+        self.power.close()
 
 
 class Management:
