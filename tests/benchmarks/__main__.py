@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from importlib import import_module
@@ -52,7 +53,7 @@ def main(names: tuple[str, ...], quick: bool, full: bool, json_wanted: bool, pro
                     result = measured(name, ground)
                 except Exception:  # noqa: BLE001 — the others' figures are worth having all the same
                     failed.append(name)
-                    progress.print_exception()
+                    traceback.print_exc()
                     continue
                 report.results.append(result)
                 progress.print(f"{name}: done in {result.seconds:.0f} s")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import aio_pika
@@ -94,16 +95,15 @@ async def _floors(vhost: str, connection: aio_pika.abc.AbstractConnection) -> di
 async def _consumed(connection: aio_pika.abc.AbstractConnection, queue: str, began: float) -> float:
     """Wait until somebody consumes from a queue; give the milliseconds since `began`."""
     async with asyncio.timeout(_PATIENCE):
+        channel = await connection.channel()
         while True:
-            channel = await connection.channel()
-            try:
+            if channel.is_closed:
+                channel = await connection.channel()
+            with suppress(ChannelClosed):  # which is how the broker says that there is no such queue yet
                 seen = await channel.declare_queue(queue, passive=True)
                 if seen.declaration_result.consumer_count:
+                    await channel.close()
                     return (time.perf_counter() - began) * 1000
-            except ChannelClosed:
-                pass  # not declared yet
-            else:
-                await channel.close()
             await asyncio.sleep(_EVERY)
 
 

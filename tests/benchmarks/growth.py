@@ -39,7 +39,7 @@ async def run(ground: Ground) -> Result:
         settings={"rounds": str(rounds), "appends and reads a round": str(number)},
         figures=[
             Figure(
-                name=f"{what} of {size:,} uploads",
+                name=f"{what}, {size:,} uploads",
                 unit=unit,
                 rounds=measured[size][key],
                 floor=f"the same with {sizes[0]:,} uploads",
