@@ -26,7 +26,7 @@ _PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 _FORM = "multipart/form-data"
 
 
-def json_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def json_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Refuse a body that does not say that it is JSON: a form of another site can send none that does."""
     content_type = connection.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":

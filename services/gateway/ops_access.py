@@ -60,7 +60,7 @@ def operator_only(token: str) -> Guard:
     """Let in who sends the operators' token, and nobody where there is none. Compared in constant time."""
     expected = _digest(token)
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         if not token:
             raise OperationsDisabledError
         scheme, _space, given = connection.headers.get("Authorization", "").partition(" ")

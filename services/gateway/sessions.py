@@ -33,7 +33,7 @@ def check_token(token: str, stored_digest: str) -> None:
         raise InvalidSessionTokenError
 
 
-def token_present(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def token_present(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Refuse a request without a token, before anything else is looked at."""
     if not connection.headers.get(HEADER):
         raise InvalidSessionTokenError

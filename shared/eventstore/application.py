@@ -1,7 +1,7 @@
 """The eventsourcing Application over our recorder and mapper, configured by one database URL."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -88,6 +88,10 @@ class UploadsApplication(Application[UUID]):
         What `save` does besides, for aggregates that collect their own events, would cost more than the encoding.
         """
         self.events.put(events, **rows)
+
+    def announce(self, changed: Mapping[UUID, int]) -> None:
+        """Say over NOTIFY which uploads changed, and to which version."""
+        cast("UploadRecorder", self.recorder).announce(changed)
 
     def hasten_watch(self, upload_id: UUID, by: dt.datetime) -> None:
         """Bring forward the watch over an upload's run; nothing happens where there is none."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import msgspec
-from eventsourcing.persistence import IntegrityError, InterfaceError, OperationalError
+from eventsourcing.persistence import IntegrityError, InterfaceError, OperationalError, PersistenceError
 
 from contracts.events import Event, encode
 from shared.eventstore.application import UploadsApplication
@@ -82,6 +82,9 @@ class GroupCommit:
         self._settled: list[RowKey] = []
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
+        self._changed: dict[UUID, int] = {}
+        self._announcer = ThreadPoolExecutor(1, thread_name_prefix="announcer")
+        self._announcing: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -120,7 +123,10 @@ class GroupCommit:
         self._wake.set()
         if self._writer is not None:
             await self._writer
+        if self._announcing is not None:
+            await self._announcing
         self._thread.shutdown(wait=False)
+        self._announcer.shutdown(wait=False)
 
     def _withdraw(self, waiting: Append) -> None:
         """See that an append is not written any more; the try that is under way may still succeed."""
@@ -191,9 +197,26 @@ class GroupCommit:
         due = [row for a, o in zip(group, outcomes, strict=True) if o is None for row in a.outbox if row.now]
         if due:
             self._on_committed(due)
+        self._announce(written)
         for rival in [a for a in self._waiting if a.events[0].version <= written.get(a.upload_id, 0)]:
             self._waiting.remove(rival)
             _tell(rival, ConflictError(rival.events[0].message_id))
+
+    def _announce(self, written: dict[UUID, int]) -> None:
+        """Say which uploads changed, after the commit and beside the next one.
+
+        Within it, NOTIFY would make the commits of all processes wait for each other's disk: it takes a lock on the
+        whole database. It is a hint; what a crash leaves unsaid, those who wait look up.
+        """
+        self._changed |= written
+        if self._changed and (self._announcing is None or self._announcing.done()):
+            self._announcing = asyncio.get_running_loop().create_task(self._announce_all())
+
+    async def _announce_all(self) -> None:
+        while self._changed:
+            changed, self._changed = self._changed, {}
+            with contextlib.suppress(PersistenceError):
+                await asyncio.get_running_loop().run_in_executor(self._announcer, self._application.announce, changed)
 
     # From here on: in the writer's thread.
 

@@ -1,7 +1,7 @@
 """The eventsourcing recorder that writes events, read model and outbox in one statement, and so in one transaction."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
@@ -48,11 +48,7 @@ _ASSIGNMENTS = ", ".join(_assignment(column) for column in COLUMNS if column != 
 # deadlock. Outbox rows that somebody else holds are left to them, for the same reason: the worst that one left behind
 # can do is to be handed on twice.
 _WRITE = f"""
-WITH events AS (
-    INSERT INTO upload_events (originator_id, originator_version, topic, state)
-    SELECT id, version, topic, convert_to(state, 'UTF8')
-    FROM json_to_recordset(%b::json) AS r (id uuid, version bigint, topic text, state text)
-), rows AS (
+WITH rows AS (
     INSERT INTO uploads AS u ({_NAMES})
     SELECT {_NAMES} FROM json_to_recordset(%b::json) AS r ({_TYPED}) ORDER BY id
     ON CONFLICT (id) DO UPDATE SET {_ASSIGNMENTS}
@@ -70,7 +66,9 @@ WITH events AS (
 ), unwatched AS (
     DELETE FROM outbox WHERE upload_id = ANY (%b::uuid[]) AND target = 'watch'
 )
-SELECT pg_notify(%b, payload) FROM unnest(%b::text[]) AS payload
+INSERT INTO upload_events (originator_id, originator_version, topic, state)
+SELECT id, version, topic, convert_to(state, 'UTF8')
+FROM json_to_recordset(%b::json) AS r (id uuid, version bigint, topic text, state text)
 """  # noqa: S608 — the names are our own
 
 # The one change ever made to a stored event: it names a person who asked to be forgotten. In the same transaction as
@@ -79,6 +77,10 @@ _REDACT = """
 UPDATE upload_events SET state = convert_to(
     (convert_from(state, 'UTF8')::jsonb || '{"email": "", "session_token_digest": ""}')::text, 'UTF8'
 ) WHERE originator_id = ANY (%b::uuid[]) AND topic = 'UploadRegistered'
+"""
+
+_ANNOUNCE = """
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(%b, payload) FROM unnest(%b::text[]) AS payload
 """
 
 _encoder = msgspec.json.Encoder()
@@ -122,7 +124,6 @@ class UploadRecorder(PostgresApplicationRecorder):
             for e in stored_events
         ]
         keys = [{"upload_id": key[0], "version": key[1], "target": key[2]} for key in settled]
-        notices = list(pack((change.id, change.version) for change in changes))
         erased = [e.originator_id for e in stored_events if e.topic == UploadErased.__name__]
         with self.datastore.get_connection() as conn, conn.transaction() if erased else nullcontext():
             if not still_wanted():
@@ -130,19 +131,22 @@ class UploadRecorder(PostgresApplicationRecorder):
             conn.execute(
                 _WRITE,
                 (
-                    _json(events),
                     _json(changes),
                     _json([row.columns() for row in outbox]),
                     _json(keys),
                     list(ended),
-                    CHANNEL,
-                    notices,
+                    _json(events),
                 ),
                 prepare=True,
             )
             if erased:
                 conn.execute(_REDACT, (erased,))
         return None
+
+    def announce(self, changed: Mapping[UUID, int]) -> None:
+        """Say which uploads changed. A transaction of its own, which waits for no disk: nothing rests on it."""
+        with self.datastore.get_connection() as conn:
+            conn.execute(_ANNOUNCE, (CHANNEL, pack(changed.items())), prepare=True)
 
     def hasten_watch(self, upload_id: UUID, by: dt.datetime) -> None:
         """Have an upload's watch row due at `by`, if it was due later."""

@@ -215,7 +215,7 @@ async def test_a_commit_whose_answer_was_lost_is_neither_doubled_nor_taken_for_a
 async def test_connections_killed_again_and_again_double_nothing_and_lose_nothing(database_url):
     kill = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%INSERT INTO upload_events%'"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%INSERT INTO uploads AS u%'"
     )
     ids = [uuid4() for _ in range(300)]
     killed = 0
