@@ -95,7 +95,7 @@ class Stack:
         for process in self.processes.values():
             process.send_signal(signal.SIGCONT)
 
-    def wait_ready(self, *, within: float = 30) -> None:
+    def wait_ready(self, *, within: float = 100) -> None:
         """Wait until the gateway says that it can take work."""
 
         def ready() -> bool:
