@@ -51,9 +51,7 @@ async def process(
 
 
 @contextlib.asynccontextmanager
-async def _gateway(
-    url: str | None, settings: Settings | None, data_dir: Path, console: Console
-) -> AsyncIterator[str]:
+async def _gateway(url: str | None, settings: Settings | None, data_dir: Path, console: Console) -> AsyncIterator[str]:
     """Give the URL of a gateway: the one that was named, or one of our own on a free port."""
     if url is not None or settings is None:
         yield url or ""
@@ -79,15 +77,11 @@ def _progress(console: Console) -> Progress:
 
 async def _one(client: httpx.AsyncClient, image: Path, email: str, out: Path, progress: Progress) -> Path:
     """Upload, start, follow and save one photo. Raises ProcessError with the reason where it fails."""
-    bars = {
-        stage: progress.add_task(f"{image.name} {stage}", total=100, start=False, note="") for stage in STAGES
-    }
+    bars = {stage: progress.add_task(f"{image.name} {stage}", total=100, start=False, note="") for stage in STAGES}
     content_type = mimetypes.guess_type(image.name)[0] or "application/octet-stream"
     photo = await asyncio.to_thread(image.read_bytes)
     created = _ok(
-        await client.post(
-            "/api/uploads", files={"image": (image.name, photo, content_type)}, data={"email": email}
-        )
+        await client.post("/api/uploads", files={"image": (image.name, photo, content_type)}, data={"email": email})
     )
     headers = {"X-Session-Token": created["sessionToken"]}
     _ok(await client.post("/api/process", json={"uploadId": created["uploadId"]}, headers=headers))

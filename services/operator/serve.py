@@ -1,6 +1,7 @@
 """`darkroom serve NAME`: one service, or all of them, over RabbitMQ."""
 
 import asyncio
+import gc
 from importlib import import_module
 
 import structlog
@@ -31,6 +32,7 @@ async def serve(settings: Settings, name: str) -> None:
     attach(runtime, ALL if name == "all" else (name,))
     for warning in settings.warnings:
         log.warning("stand_in", why=warning)
+    _spare_the_collector()
     log.info("serving")
     await runtime.run(stop)
     log.info("stopped")
@@ -40,6 +42,13 @@ def attach(runtime: Runtime, names: tuple[str, ...]) -> None:
     """Attach services by name; only those that run are loaded, which is what keeps an idle process small."""
     for name in names:
         import_module(f"services.{name}.app").attach(runtime)
+
+
+def _spare_the_collector() -> None:
+    """Keep the garbage collector from walking what was loaded at start, over and over: a twentieth of a stage's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def public_url(settings: Settings) -> str:

@@ -91,4 +91,3 @@ async def rate(url: str, events: Sequence[Event], *, max_group: int = MAX_GROUP,
     await commits.close()
     application.close()
     return len(events) / taken
-

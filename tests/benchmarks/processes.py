@@ -27,9 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 def program(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Run a module of ours until the context is left."""
     surroundings = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | dict(env or {})
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], env=surroundings, stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], env=surroundings, stdout=subprocess.DEVNULL)
     try:
         yield process
     finally:
@@ -120,9 +118,7 @@ def sampled(processes: Mapping[str, subprocess.Popen[bytes]], folder: Path | Non
         spy = [str(Path(sys.executable).with_name("py-spy")), "record", *how.split()]
         for name, process in processes.items():
             target = ["--pid", str(process.pid), "--output", str(folder / f"{label}-{name}.folded")]
-            recorders.append(
-                subprocess.Popen([*spy, *target], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            )
+            recorders.append(subprocess.Popen([*spy, *target], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         time.sleep(1)
     try:
         yield
