@@ -45,7 +45,7 @@ def attach(runtime: Runtime, names: tuple[str, ...]) -> None:
 
 
 def _spare_the_collector() -> None:
-    """Keep the garbage collector from walking what was loaded at start, over and over: a twentieth of a stage's time."""
+    """Keep the garbage collector from walking what was loaded at start: a twentieth of a stage's time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

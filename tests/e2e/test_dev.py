@@ -1,4 +1,4 @@
-"""`darkroom dev`, the whole product in one process: killed in the middle of a run, it finishes the run when it is back."""
+"""`darkroom dev`, the whole product in one process: killed in the middle of a run, it finishes the run later."""
 
 import os
 import subprocess

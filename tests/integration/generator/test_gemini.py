@@ -58,7 +58,7 @@ async def the_failure(url: str, **settings: object) -> StageFailure:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 — the server tells nobody
+        while not condition():
             await asyncio.sleep(0.01)
 
 
