@@ -48,6 +48,12 @@ class ComposeStack:
         """Return once every container is healthy. Raises ComposeError with the logs of those that are not."""
         self._run("deploy/wait-until-well")
 
+    def start_what_stopped(self) -> None:
+        """Start every container that is to run and does not; those that run once have done so."""
+        for container in self.containers():
+            if container.labels["com.docker.compose.service"] not in ("migrate", "bucket"):
+                container.start()
+
     def down(self) -> None:
         """Do what `just down --volumes` does."""
         self._run("deploy/compose", "down", "--remove-orphans", "--volumes")

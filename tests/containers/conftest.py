@@ -20,6 +20,15 @@ def running() -> Iterator[ComposeStack]:
 
 @pytest.fixture
 def stack(running: ComposeStack) -> Iterator[ComposeStack]:
-    """Give the stack to a test that may kill and scale it; all of it runs again, one of each, afterwards."""
+    """Give the stack to a test that may kill and stop its containers; all of them run again afterwards."""
+    yield running
+    running.start_what_stopped()
+    running.wait_until_well()
+
+
+@pytest.fixture
+def three_generators(running: ComposeStack) -> Iterator[ComposeStack]:
+    """Give the stack with three generators; there is one again afterwards."""
+    running.up("--no-recreate", "--scale", "generator=3")
     yield running
     running.up("--no-recreate")

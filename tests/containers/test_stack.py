@@ -74,8 +74,8 @@ def test_the_image_brings_no_database_of_its_own_and_no_installer(running: Compo
         assert b"ModuleNotFoundError" in found.output
 
 
-async def test_three_generators_share_fifty_uploads(stack: ComposeStack) -> None:
-    stack.up("--no-recreate", "--scale", "generator=3")
+async def test_three_generators_share_fifty_uploads(three_generators: ComposeStack) -> None:
+    stack = three_generators
     load = Load(stack.url, sagas=50, rate=25, seed=50)
 
     await load.run()
