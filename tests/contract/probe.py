@@ -23,6 +23,7 @@ def main() -> None:
         if event == "open" and isinstance(args[2], int) and args[2] & _WRITING and args[0] != os.devnull:
             effects.append(f"writes {args[0]!r}")
 
+    at_start = set(sys.modules)  # what the installation loads by itself, as setuptools has it do
     sys.addaudithook(note)
     for package in sys.argv[1:] or PACKAGES:
         module = importlib.import_module(package)
@@ -31,7 +32,7 @@ def main() -> None:
             if not found.name.endswith("__main__"):
                 importlib.import_module(found.name)
                 imported.append(found.name)
-    foreign = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names
+    foreign = {name.partition(".")[0] for name in set(sys.modules) - at_start} - sys.stdlib_module_names
     threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     report = {"imported": imported, "effects": effects, "foreign": sorted(foreign), "threads": threads}
     print(json.dumps(report))  # noqa: T201 — the answer to whoever ran this

@@ -100,7 +100,7 @@ def test_a_service_told_to_stop_under_load_ends_well_and_loses_nothing(stack, cl
 
     wait_until_over(stack, jobs, within=90)
 
-    assert status == 0
+    assert status == 0, stack.logs()
     assert_all_completed_once(stack, jobs)
 
 
