@@ -102,7 +102,7 @@ def change_of(event: Event) -> RowChange:  # noqa: C901 — one case an event, n
 
 
 def merge(row: RowChange, change: RowChange) -> RowChange:
-    """Apply a later change to a row (or to an earlier change of it), in place. SQL does the same: `UPSERT`."""
+    """Apply a later change to a row (or to an earlier change of it), in place. The recorder does it in SQL."""
     for column in COLUMNS:
         value = getattr(change, column)
         if column == "progress":
