@@ -18,6 +18,13 @@ from shared.eventstore.recorder import UploadRecorder
 from shared.upload.errors import UploadNotFoundError
 from shared.upload.upload import Upload, fold
 
+_PLAN_BY_INDEX = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+"""Every statement here finds its rows by their keys, and is planned once, when `outbox` is all but empty.
+
+Left to itself the planner would then read the whole table for each group, and go on so once it is full of the dead rows
+that a queue leaves behind.
+"""
+
 
 class _Factory(PostgresFactory):
     """The library's Postgres factory with our recorder."""
@@ -38,6 +45,7 @@ class UploadsApplication(Application[UUID]):
 
     def __init__(self, database_url: str, *, pool_size: int = 2) -> None:
         self._conninfo = conninfo_to_dict(patient_conninfo(database_url))
+        self._conninfo["options"] = f"{self._conninfo.get('options') or ''} {_PLAN_BY_INDEX}".strip()
         super().__init__(
             env={
                 "POSTGRES_DBNAME": str(self._conninfo.get("dbname") or ""),

@@ -46,7 +46,7 @@ _ASSIGNMENTS = ", ".join(_assignment(column) for column in COLUMNS if column != 
 # Rows come as JSON, which psycopg passes through as text: binding each column as an array cost a millisecond of Python
 # a group. Events and uploads are in upload order, so that two processes' groups, which lock in that order, cannot
 # deadlock. Outbox rows that somebody else holds are left to them, for the same reason: the worst that one left behind
-# can do is to be handed on twice.
+# can do is to be handed on twice. LATERAL has them looked up one by one: a join would read the whole table.
 _WRITE = f"""
 WITH rows AS (
     INSERT INTO uploads AS u ({_NAMES})
@@ -61,7 +61,10 @@ WITH rows AS (
 ), settled AS (
     DELETE FROM outbox USING (
         SELECT o.ctid FROM json_to_recordset(%b::json) AS k (upload_id uuid, version bigint, target text)
-        JOIN outbox o USING (upload_id, version, target) FOR UPDATE OF o SKIP LOCKED
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM outbox WHERE (upload_id, version, target) = (k.upload_id, k.version, k.target)
+            FOR UPDATE SKIP LOCKED
+        ) AS o
     ) AS held WHERE outbox.ctid = held.ctid
 ), unwatched AS (
     DELETE FROM outbox WHERE upload_id = ANY (%b::uuid[]) AND target = 'watch'
