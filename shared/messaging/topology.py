@@ -1,5 +1,6 @@
 """Exchange, queues and bindings as typed values, derived from the saga table. Works on RabbitMQ 3.10 and 4.x."""
 
+from aio_pika.abc import AbstractChannel
 from faststream.rabbit import ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
 from faststream.rabbit.schemas.queue import QuorumQueueArgs
 
@@ -24,7 +25,7 @@ def dead(queue: str) -> str:
     return f"{queue}.dead"
 
 
-def work_queue(name: str, *, declare: bool = True) -> RabbitQueue:
+def work_queue(name: str) -> RabbitQueue:
     """Give a stage's queue: a message it cannot get rid of moves to its dead letters, and is not lost on the way."""
     arguments: QuorumQueueArgs = {
         "x-delivery-limit": DELIVERY_LIMIT,
@@ -33,7 +34,7 @@ def work_queue(name: str, *, declare: bool = True) -> RabbitQueue:
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
-    return RabbitQueue(name, queue_type=QueueType.QUORUM, durable=True, arguments=arguments, declare=declare)
+    return RabbitQueue(name, queue_type=QueueType.QUORUM, durable=True, arguments=arguments)
 
 
 def dead_queue(name: str) -> RabbitQueue:
@@ -51,8 +52,11 @@ def bindings() -> list[tuple[str, str]]:
     return [(queue, routing_key(kind)) for kind, queues in ROUTES.items() for queue in queues]
 
 
-async def declare(broker: RabbitBroker) -> None:
-    """Declare all of it; any process may be the first. Raises where something of the name exists and differs."""
+async def declare(broker: RabbitBroker) -> AbstractChannel:
+    """Declare all of it, and give the channel that did; any process may be the first.
+
+    Raises where something of the name exists and differs.
+    """
     exchange = await broker.declare_exchange(EVENTS)
     for name in QUEUES:
         await broker.declare_queue(dead_queue(name))
@@ -60,3 +64,4 @@ async def declare(broker: RabbitBroker) -> None:
         for bound, key in bindings():
             if bound == name:
                 await queue.bind(exchange, routing_key=key)
+    return exchange.channel

@@ -17,7 +17,7 @@ from contracts.events import (
     routing_key,
 )
 from shared.eventstore.outbox import EXCHANGE, OutboxRow
-from shared.messaging import rabbit
+from shared.messaging import rabbit, rabbit_intake
 from shared.messaging.message import TransportDownError, UnroutableError
 from shared.messaging.rabbit import RabbitTransport
 from shared.messaging.topology import DELIVERY_LIMIT, EVENTS, QUEUES, bindings, dead
@@ -184,7 +184,7 @@ async def test_fresh_messages_are_first_hand_and_direct_ones_are_not(amqp_url):
 
 
 async def test_a_message_that_could_not_be_handled_comes_again_and_is_not_first_hand_then(amqp_url, monkeypatch):
-    monkeypatch.setattr(rabbit, "NACK_FIRST", 0.01)
+    monkeypatch.setattr(rabbit_intake, "NACK_FIRST", 0.01)
     reader = Reader(RuntimeError("not this time"))
     async with connected(amqp_url, validator=reader) as transport:
         await transport.send(a_row())
@@ -197,8 +197,8 @@ async def test_a_message_that_could_not_be_handled_comes_again_and_is_not_first_
 
 
 async def test_it_comes_later_and_later_and_is_a_dead_letter_in_the_end(amqp_url, monkeypatch):
-    monkeypatch.setattr(rabbit, "NACK_FIRST", 0.02)
-    monkeypatch.setattr(rabbit, "NACK_MAX", 0.16)
+    monkeypatch.setattr(rabbit_intake, "NACK_FIRST", 0.02)
+    monkeypatch.setattr(rabbit_intake, "NACK_MAX", 0.16)
     bad = Reader(RuntimeError("never"))
     async with connected(amqp_url, validator=bad) as transport:
         await transport.send(a_row())
@@ -277,13 +277,33 @@ async def test_a_process_told_to_stop_finishes_what_it_holds_and_takes_nothing_m
         await transport.send(a_row())
         await until(lambda: reader.got)
         stopping = asyncio.create_task(transport.stop_consuming())
-        await until(lambda: stopping.done() or not _consumers(transport))
+        await asyncio.sleep(0)  # for it to begin
         await transport.send(a_row(version=2))
         reader.go.set()
         await asyncio.wait_for(stopping, 5)
 
     assert len(reader.got) == 1
     assert await count(amqp_url, "validator") == 1
+
+
+async def test_what_is_in_hand_outlives_the_connection_and_its_message_is_not_handled_a_second_time(breakable_rabbit):
+    url = breakable_rabbit.create_vhost()
+    reader = Reader()
+    reader.go.clear()
+    async with connected(url, validator=reader) as transport:
+        await transport.send(a_row())
+        await until(lambda: reader.got)
+        breakable_rabbit.restart()
+        await until(lambda: not transport.up, within=30)
+        await until(lambda: transport.up, within=30)
+        await _sent(transport, a_row(version=2))
+        await until(lambda: len(reader.got) == 2, within=30)
+        reader.go.set()
+        await until(lambda: not transport.intakes[0].in_hand)
+
+    assert [message.event.version for message in reader.got] == [1, 2]
+    assert await count(url, "validator") == 0
+    breakable_rabbit.delete_vhost(url)
 
 
 async def test_while_the_broker_is_away_nothing_is_said_to_be_safe_and_afterwards_all_goes_on(breakable_rabbit):
@@ -353,10 +373,6 @@ async def test_an_instant_between_two_seconds_survives_in_the_body(amqp_url):
         await until(lambda: reader.got)
 
     assert reader.got[0].event.occurred_at == moment
-
-
-def _consumers(transport):
-    return [subscriber for subscriber in transport._broker.subscribers if subscriber.running]
 
 
 async def _sent(transport, row):
