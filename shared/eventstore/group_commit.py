@@ -28,6 +28,8 @@ MAX_GROUP = 256
 """Appends in one transaction; more wait for the next."""
 SETTLE_DELAY = 0.02
 """Seconds that settled outbox rows wait for an append to ride along with."""
+ANNOUNCE_DELAY = 0.01
+"""Seconds after a commit until its uploads are announced: what it makes due goes first, and the next groups join in."""
 RETRY_FIRST, RETRY_MAX = 0.1, 5.0
 """Seconds between tries while the database is away: doubling from the first to the last, with jitter."""
 
@@ -106,6 +108,9 @@ class GroupCommit:
         waiting = Append(events=events, outbox=outbox, done=asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._wake.set()
+        if wait is None:
+            await waiting.done
+            return
         try:
             await asyncio.wait_for(asyncio.shield(waiting.done), wait)
         except TimeoutError:
@@ -214,6 +219,8 @@ class GroupCommit:
 
     async def _announce_all(self) -> None:
         while self._changed:
+            if not self._closing:
+                await asyncio.sleep(ANNOUNCE_DELAY)
             changed, self._changed = self._changed, {}
             with contextlib.suppress(PersistenceError):
                 await asyncio.get_running_loop().run_in_executor(self._announcer, self._application.announce, changed)
