@@ -18,7 +18,7 @@ from services.gateway.objects import get_object, put_object
 from services.gateway.openapi import openapi_config
 from services.gateway.ops import ops_routes
 from services.gateway.pages import nothing_here, page_routes
-from services.gateway.parts import provided
+from services.gateway.parts import HotParts, provided
 from services.gateway.presign import complete_upload, presign_upload
 from services.gateway.problems import problem_response
 from services.gateway.process import retry_processing, start_processing
@@ -86,6 +86,7 @@ def _parts(runtime: Runtime, changes: UploadChanges) -> dict[str, object]:
     reads = UploadQueries(runtime.pool)
     pending = PendingUploads(runtime.pool)
     return {
+        "hot": HotParts(runtime.store, reads, runtime.objects, changes),
         "store": runtime.store,
         "reads": reads,
         "objects": runtime.objects,
@@ -94,7 +95,6 @@ def _parts(runtime: Runtime, changes: UploadChanges) -> dict[str, object]:
         "pool": runtime.pool,
         "analytics": runtime.settings.analytics,
         "carrier": runtime.transport,
-        "changes": changes,
         "streams": StatusStreams(Histories(runtime.pool), changes, runtime.objects),
         "direct": DirectUploads(runtime.store, reads, pending, runtime.objects, runtime.cpu),
     }

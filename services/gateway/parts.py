@@ -1,6 +1,7 @@
 """A process's parts as handlers ask for them. Not validated at each request: they are ours, and one is a Protocol."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
@@ -24,10 +25,21 @@ Local = NamedDependency[SkipValidation[LocalObjectStore]]
 Cpu = NamedDependency[SkipValidation[CpuPool]]
 Pool = NamedDependency[SkipValidation[AsyncConnectionPool]]
 Carrier = NamedDependency[SkipValidation[BothWays]]
-Changes = NamedDependency[SkipValidation[UploadChanges]]
 Streams = NamedDependency[SkipValidation[StatusStreams]]
 AnalyticsSettings = NamedDependency[SkipValidation[Analytics]]
 Direct = NamedDependency[SkipValidation[DirectUploads]]
+
+
+class HotParts(NamedTuple):
+    """What the two most called routes need, as one dependency: several, Litestar resolves in a task group each time."""
+
+    store: EventStore
+    reads: UploadQueries
+    objects: ObjectStore
+    changes: UploadChanges
+
+
+Hot = NamedDependency[SkipValidation[HotParts]]
 
 
 def provided(parts: Mapping[str, object]) -> dict[str, Provide]:

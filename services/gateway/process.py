@@ -16,7 +16,7 @@ from services.gateway.bodies import json_only, read_json
 from services.gateway.examples import ACCEPTED, PROCESS
 from services.gateway.limits import process_rate
 from services.gateway.openapi import OWNER, described, json_body
-from services.gateway.parts import Reads, Store
+from services.gateway.parts import Hot, Reads, Store
 from services.gateway.problem_docs import problems
 from services.gateway.problems import WorkflowTriggerError
 from services.gateway.sessions import SessionToken, token_present
@@ -55,18 +55,16 @@ _AWAY = (OperationalError, PoolTimeout, TimeoutError, StoreUnavailableError)
         "WORKFLOW_TRIGGER_FAILED",
     ),
 )
-async def start_processing(
-    request: Request[Any, Any, Any], session_token: SessionToken, store: Store, reads: Reads
-) -> ProcessAccepted:
+async def start_processing(request: Request[Any, Any, Any], session_token: SessionToken, hot: Hot) -> ProcessAccepted:
     """Start the run of an upload, once. Of two calls at the same moment one gets the 202, the other the 409."""
     data = await read_json(request, ProcessRequest)
     left = _countdown(TRIGGER_WAIT)
     try:
         while True:
-            row = await own_upload(reads, data.upload_id, session_token, wait=left())
+            row = await own_upload(hot.reads, data.upload_id, session_token, wait=left())
             event = request_processing(row.pending_upload(), workflow_run_id=uuid_utils.compat.uuid7(), now=utc_now())
             try:
-                await store.append(event, wait=left())
+                await hot.store.append(event, wait=left())
             except ConflictError:
                 continue
             return ProcessAccepted(job_id=data.upload_id, workflow_run_id=event.workflow_run_id)

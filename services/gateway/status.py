@@ -12,7 +12,7 @@ from services.gateway.access import JobId, as_upload_id, own_upload
 from services.gateway.examples import GENERATING
 from services.gateway.job_status import status_of
 from services.gateway.openapi import OWNER, described
-from services.gateway.parts import Changes, Objects, Reads
+from services.gateway.parts import Hot
 from services.gateway.problem_docs import problems
 from services.gateway.sessions import SessionToken, token_present
 from shared.projection.changes import UploadChanges
@@ -50,22 +50,20 @@ IfNoneMatch = Annotated[
 async def get_status(
     job_id: JobId,
     session_token: SessionToken,
-    reads: Reads,
-    objects: Objects,
-    changes: Changes,
+    hot: Hot,
     if_none_match: IfNoneMatch = None,
     wait: Wait = 0,
 ) -> Response[JobStatus]:
     """Say where a job stands, at once or as soon as that is news."""
     upload_id = as_upload_id(job_id)
-    row = await own_upload(reads, upload_id, session_token)
+    row = await own_upload(hot.reads, upload_id, session_token)
     known = _versions(if_none_match)
     if wait and str(row.version) in known:
-        row = await _news(upload_id, row, wait, reads, changes)
+        row = await _news(upload_id, row, wait, hot.reads, hot.changes)
     headers = {"ETag": f'W/"{row.version}"', "Cache-Control": "private, no-cache"}
     if known & {str(row.version), "*"}:
         return Response(None, status_code=304, headers=headers)  # type: ignore[arg-type]  # a 304 has no body
-    return Response(await status_of(row, objects), headers=headers)
+    return Response(await status_of(row, hot.objects), headers=headers)
 
 
 async def _news(
