@@ -123,6 +123,7 @@ SPECS: dict[tuple[str, str], Schema] = {
         "selector",
         "podMetricsEndpoints",
         selector=SELECTOR,
+        jobLabel=STRING,
         podMetricsEndpoints=several(
             some(
                 "port",

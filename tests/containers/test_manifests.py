@@ -8,6 +8,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
+from contracts.http import MAX_IMAGE_BYTES
+from services.gateway.uploads import FORM_BYTES
 from shared import settings
 from shared.upload.saga import SAGA
 from tests.containers.custom_resources import SPECS
@@ -190,6 +192,33 @@ def test_the_ingress_reaches_the_gateway_and_nothing_else(manifests: Manifests) 
     assert _picked(manifests, {"matchLabels": service["selector"]}) == ["gateway"]
     (container,) = manifests.one("Deployment", "gateway")["spec"]["template"]["spec"]["containers"]
     assert service["ports"][0]["targetPort"] in [port["name"] for port in container["ports"]]
+
+
+def test_the_ingress_lets_the_largest_upload_through(manifests: Manifests) -> None:
+    (ingress,) = manifests.of("Ingress")
+    (megabytes,) = re.findall(
+        r"^(\d+)m$", ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    )
+
+    assert int(megabytes) * 2**20 >= MAX_IMAGE_BYTES + FORM_BYTES
+
+
+def test_prometheus_knows_every_service_as_rules_and_dashboard_ask_for_it(production: Manifests) -> None:
+    ours = [
+        monitor
+        for monitor in production.of("PodMonitor")
+        if set(_picked(production, monitor["spec"]["selector"])) & SERVICES
+    ]
+    found = {name for monitor in ours for name in _picked(production, monitor["spec"]["selector"])}
+
+    assert found == SERVICES
+    for monitor in ours:
+        job = monitor["spec"]["jobLabel"]
+        for name, template in production.our_pods():
+            if name in SERVICES:
+                assert template["metadata"]["labels"][job] == "darkroom"
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        assert [each["targetLabel"] for each in endpoint["relabelings"]] == ["service"]
 
 
 def test_every_stage_is_scaled_on_what_waits_and_what_is_in_hand(production: Manifests) -> None:
