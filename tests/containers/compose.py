@@ -30,13 +30,24 @@ class ComposeStack:
         self.project = f"darkroom-test-{secrets.token_hex(4)}"
         ports = {
             name: str(free_port())
-            for name in ("GATEWAY_PORT", "POSTGRES_PORT", "AMQP_PORT", "RABBITMQ_MANAGEMENT_PORT", "S3_PORT")
+            for name in (
+                "GATEWAY_PORT",
+                "POSTGRES_PORT",
+                "AMQP_PORT",
+                "RABBITMQ_MANAGEMENT_PORT",
+                "S3_PORT",
+                "PROMETHEUS_PORT",
+            )
         }
         self.url = f"http://127.0.0.1:{ports['GATEWAY_PORT']}"
         self.database_url = f"postgresql://darkroom:darkroom@127.0.0.1:{ports['POSTGRES_PORT']}/darkroom"
+        self.rabbitmq_url = f"http://127.0.0.1:{ports['RABBITMQ_MANAGEMENT_PORT']}"
+        self.prometheus_url = f"http://127.0.0.1:{ports['PROMETHEUS_PORT']}"
         # A call that died with its generator is waited for as long as it may take.
         settings = {"GENERATOR": "local", "GENERATOR_TIMEOUT": "10", "GEMINI_API_KEY": "", "POSTHOG_API_KEY": ""}
         names = {"COMPOSE_PROJECT_NAME": self.project, "DARKROOM_IMAGE": "darkroom:test"}
+        # No profile of the developer's own: what belongs to one is added by its name.
+        names["COMPOSE_PROFILES"] = ""
         self._env = os.environ | ports | settings | names
 
     def up(self, *arguments: str) -> None:
@@ -54,9 +65,17 @@ class ComposeStack:
             if container.labels["com.docker.compose.service"] not in ("migrate", "bucket"):
                 container.start()
 
+    def add(self, service: str) -> None:
+        """Start a service beside those that run, whatever its profile. Raises ComposeError."""
+        self._run("deploy/compose", "up", "--detach", "--no-deps", service)
+
+    def remove(self, service: str) -> None:
+        """Take a service away again. Raises ComposeError."""
+        self._run("deploy/compose", "rm", "--stop", "--force", service)
+
     def down(self) -> None:
         """Do what `just down --volumes` does."""
-        self._run("deploy/compose", "down", "--remove-orphans", "--volumes")
+        self._run("deploy/compose", "down", "--remove-orphans", "--volumes", COMPOSE_PROFILES="observability")
 
     def containers(self, service: str | None = None) -> list[Container]:
         """Give the containers of a service, or all, those that have ended among them."""
@@ -99,7 +118,7 @@ class ComposeStack:
 
         eventually(lambda: not left(), within=within, every=0.5, or_show=left)
 
-    def _run(self, *command: str) -> None:
-        done = subprocess.run(command, cwd=ROOT, env=self._env, capture_output=True, text=True)
+    def _run(self, *command: str, **env: str) -> None:
+        done = subprocess.run(command, cwd=ROOT, env=self._env | env, capture_output=True, text=True)
         if done.returncode:
             raise ComposeError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")

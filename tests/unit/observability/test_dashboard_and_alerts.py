@@ -110,6 +110,22 @@ def test_prometheus_asks_every_service_where_it_answers():
     assert ports["gateway"] == int(re.search(r"\bPORT=(\d+)", image)[1])
 
 
+def test_grafana_finds_the_dashboard_and_the_dashboard_its_data_source():
+    grafana = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())["services"]["grafana"]
+    mounts = {there: (DEPLOY.parent / here) for here, there, _ in (each.split(":") for each in grafana["volumes"][:2])}
+    (source,) = yaml.safe_load((ROOM / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    (provider,) = yaml.safe_load((ROOM / "grafana/provisioning/dashboards/darkroom.yml").read_text())["providers"]
+    shown = [panel for panel in panels() if panel["type"] != "row"]
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+
+    assert mounts["/etc/grafana/provisioning"] == ROOM / "grafana/provisioning"
+    assert mounts[provider["options"]["path"]] == ROOM / "grafana/dashboards"
+    assert (mounts[str(home.parent)] / home.name).is_file()
+    assert source["url"] == "http://prometheus:9090"
+    assert {panel["datasource"]["uid"] for panel in shown} == {source["uid"]}
+    assert all(panel["datasource"]["type"] == source["type"] for panel in shown)
+
+
 def test_no_two_panels_lie_on_each_other():
     taken = set()
     for panel in panels():
