@@ -7,11 +7,10 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 from litestar import Request
-from litestar.connection import ASGIConnection
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
-from litestar.handlers import BaseRouteHandler
 from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMultipartParser
 
+from services.gateway.checks import AnyRequest
 from services.gateway.problems import InvalidRequestError, UnsupportedMediaTypeError
 from shared.imaging import ImageRefused, Refusal
 
@@ -26,9 +25,9 @@ _PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 _FORM = "multipart/form-data"
 
 
-async def json_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def json_only(request: AnyRequest) -> None:
     """Refuse a body that does not say that it is JSON: a form of another site can send none that does."""
-    content_type = connection.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise UnsupportedMediaTypeError("The body must be application/json.")
 

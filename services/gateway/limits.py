@@ -1,13 +1,10 @@
-"""How often a client may upload and start runs: guards that refuse a call before its body is read."""
-
-from typing import Any
+"""How often a client may upload and start runs: checks that refuse a call before its body is read."""
 
 import structlog
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from services.gateway.checks import AnyRequest
 from services.gateway.clients import client_of, networks
 from services.gateway.patience import patient
 from services.gateway.problems import RateLimitedError, WorkflowTriggerError
@@ -19,8 +16,6 @@ log = structlog.get_logger(__name__)
 CHECK_WAIT = 0.5
 """Seconds that a check waits for the database: an answer to a start is due within two seconds in all."""
 
-Connection = ASGIConnection[Any, Any, Any, Any]
-
 
 class CallLimits:
     """One gateway's limits. Without the database no call is let through: nothing could be done with it anyway."""
@@ -30,35 +25,35 @@ class CallLimits:
         self._trusted = networks(settings.proxies)
         self._a_minute = {"uploads": settings.rate_limit_uploads or 0, "process": settings.rate_limit_process or 0}
 
-    async def check(self, what: str, connection: Connection) -> None:
+    async def check(self, what: str, request: AnyRequest) -> None:
         """Count a call. Raises RateLimitedError, or what `patient` raises while the database is away."""
         a_minute = self._a_minute[what]
         if not a_minute:
             return
-        client = self._client(connection)
+        client = self._client(request)
         seconds = await patient(lambda: self._counts.take(f"{what} {client}", a_minute), CHECK_WAIT)
         if seconds:
             log.info("rate_limited", what=what)
             raise RateLimitedError(seconds)
 
-    def _client(self, connection: Connection) -> str:
-        peer = connection.client.host if connection.client else ""
-        return client_of(peer, connection.headers.getall("X-Forwarded-For", []), self._trusted)
+    def _client(self, request: AnyRequest) -> str:
+        peer = request.client.host if request.client else ""
+        return client_of(peer, request.headers.getall("X-Forwarded-For", []), self._trusted)
 
 
-async def upload_rate(connection: Connection, _: BaseRouteHandler) -> None:
+async def upload_rate(request: AnyRequest) -> None:
     """Refuse an upload that comes too soon."""
-    await _limits(connection).check("uploads", connection)
+    await _limits(request).check("uploads", request)
 
 
-async def process_rate(connection: Connection, _: BaseRouteHandler) -> None:
+async def process_rate(request: AnyRequest) -> None:
     """Refuse a start that comes too soon."""
     try:
-        await _limits(connection).check("process", connection)
+        await _limits(request).check("process", request)
     except (OperationalError, PoolTimeout, TimeoutError) as error:
         raise WorkflowTriggerError from error
 
 
-def _limits(connection: Connection) -> CallLimits:
-    limits: CallLimits = connection.app.state.limits
+def _limits(request: AnyRequest) -> CallLimits:
+    limits: CallLimits = request.app.state.limits
     return limits

@@ -8,6 +8,7 @@ from litestar import Request, post
 from contracts.http import IMAGE_TYPES, MAX_IMAGE_BYTES, PresignRequest, UploadCompleted, UploadPresigned
 from services.gateway.access import UploadId, as_upload_id
 from services.gateway.bodies import json_only, read_json
+from services.gateway.checks import checks
 from services.gateway.direct import LIFETIME
 from services.gateway.examples import COMPLETED, PRESIGN, PRESIGNED
 from services.gateway.limits import upload_rate
@@ -32,7 +33,7 @@ from shared.imaging import ImageRefused, Refusal
     tags=["Uploads"],
     status_code=201,
     response_description="The photo may be sent to `url` until `expiresAt`.",
-    guards=[upload_rate, json_only],
+    before_request=checks(upload_rate, json_only),
     operation_class=described(PRESIGNED, body=json_body(PRESIGN)),
     responses=problems(
         "INVALID_REQUEST",
@@ -79,7 +80,7 @@ async def presign_upload(request: Request[Any, Any, Any], direct: Direct) -> Upl
     tags=["Uploads"],
     status_code=200,
     response_description="The photo is registered and can be processed.",
-    guards=[token_present],
+    before_request=token_present,
     operation_class=described(COMPLETED),
     security=OWNER,
     responses=problems(

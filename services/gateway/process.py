@@ -13,6 +13,7 @@ from contracts.events import ReplayRequested
 from contracts.http import ProcessAccepted, ProcessRequest
 from services.gateway.access import JobId, as_upload_id, own_upload
 from services.gateway.bodies import json_only, read_json
+from services.gateway.checks import checks
 from services.gateway.examples import ACCEPTED, PROCESS
 from services.gateway.limits import process_rate
 from services.gateway.openapi import OWNER, described, json_body
@@ -40,7 +41,7 @@ _AWAY = (OperationalError, PoolTimeout, TimeoutError, StoreUnavailableError)
     tags=["Jobs"],
     status_code=202,
     response_description="The run is recorded and will end: `completed`, or `failed` with a reason.",
-    guards=[token_present, process_rate, json_only],
+    before_request=checks(token_present, process_rate, json_only),
     operation_class=described(ACCEPTED, body=json_body(PROCESS)),
     security=OWNER,
     responses=problems(
@@ -83,7 +84,7 @@ async def start_processing(request: Request[Any, Any, Any], session_token: Sessi
     tags=["Jobs"],
     status_code=202,
     response_description="The run goes on, as its next attempt.",
-    guards=[token_present, process_rate],
+    before_request=checks(token_present, process_rate),
     operation_class=described(ACCEPTED),
     security=OWNER,
     responses=problems(

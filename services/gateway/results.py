@@ -28,7 +28,7 @@ ResultId = Annotated[str, PathParameter(name="resultId", description="From the j
     summary="See a finished picture",
     description="`previewUrl` works for a quarter of an hour; ask again for a new one.",
     tags=["Results"],
-    guards=[token_present],
+    before_request=token_present,
     operation_class=described(RESULT),
     security=OWNER,
     responses=problems("INVALID_REQUEST", "INVALID_SESSION_TOKEN", "RESULT_NOT_FOUND", "UNAVAILABLE"),

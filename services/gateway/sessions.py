@@ -3,12 +3,11 @@
 import hashlib
 import hmac
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from litestar.params import HeaderParameter
 
+from services.gateway.checks import AnyRequest
 from services.gateway.problems import InvalidSessionTokenError
 
 HEADER = "X-Session-Token"
@@ -33,7 +32,7 @@ def check_token(token: str, stored_digest: str) -> None:
         raise InvalidSessionTokenError
 
 
-async def token_present(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def token_present(request: AnyRequest) -> None:
     """Refuse a request without a token, before anything else is looked at."""
-    if not connection.headers.get(HEADER):
+    if not request.headers.get(HEADER):
         raise InvalidSessionTokenError

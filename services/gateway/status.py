@@ -39,7 +39,7 @@ IfNoneMatch = Annotated[
         " the job has changed, or as 304 after `wait` seconds. `previewUrl` works for a quarter of an hour."
     ),
     tags=["Jobs"],
-    guards=[token_present],
+    before_request=token_present,
     operation_class=described(GENERATING, tagged=True),
     security=OWNER,
     responses={

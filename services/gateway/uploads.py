@@ -32,7 +32,7 @@ FORM_BYTES = 64 * 1024
     tags=["Uploads"],
     status_code=201,
     response_description="The photo is registered and can be processed.",
-    guards=[upload_rate],
+    before_request=upload_rate,
     request_max_body_size=MAX_IMAGE_BYTES + FORM_BYTES,
     operation_class=described(CREATED, body=UPLOAD_FORM),
     responses=problems(
