@@ -22,6 +22,7 @@ from services.gateway.parts import HotParts, provided
 from services.gateway.presign import complete_upload, presign_upload
 from services.gateway.problems import problem_response
 from services.gateway.process import retry_processing, start_processing
+from services.gateway.remembered import remembering
 from services.gateway.results import get_result
 from services.gateway.server import serve
 from services.gateway.status import get_status
@@ -67,10 +68,11 @@ def attach(runtime: Runtime) -> None:
 
 def create_app(runtime: Runtime, changes: UploadChanges) -> ASGIApp:
     """Build the ASGI application over a process's parts."""
+    reads = UploadQueries(runtime.pool)
     local = isinstance(runtime.objects, LocalObjectStore)
     app = Litestar(
         route_handlers=[*API, *page_routes, *([get_object, put_object] if local else []), ops_routes(runtime)],
-        dependencies=provided(_parts(runtime, changes)),
+        dependencies=provided(_parts(runtime, changes, reads)),
         state=State({"limits": CallLimits(RateLimits(runtime.pool), runtime.settings.gateway)}),
         exception_handlers={Exception: problem_response, NotFoundException: nothing_here},
         request_max_body_size=JSON_BODY_BYTES,
@@ -79,11 +81,10 @@ def create_app(runtime: Runtime, changes: UploadChanges) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return edge(watched(app), runtime.settings)
+    return edge(watched(remembering(app, reads)), runtime.settings)
 
 
-def _parts(runtime: Runtime, changes: UploadChanges) -> dict[str, object]:
-    reads = UploadQueries(runtime.pool)
+def _parts(runtime: Runtime, changes: UploadChanges, reads: UploadQueries) -> dict[str, object]:
     pending = PendingUploads(runtime.pool)
     return {
         "hot": HotParts(runtime.store, reads, runtime.objects, changes),

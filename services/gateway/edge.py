@@ -4,14 +4,13 @@ Around the whole application, because Litestar's own middleware does not see wha
 """
 
 import structlog
-import uuid_utils.compat
-from litestar.datastructures import MutableScopeHeaders
+import uuid_utils
 from litestar.enums import ScopeType
 from litestar.exceptions import LitestarException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
 
 from services.gateway.pace import PacedBody, paced_send
+from shared.observability import logs
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -31,27 +30,28 @@ _HSTS = "max-age=31536000"
 
 def edge(app: ASGIApp, settings: Settings) -> ASGIApp:
     """Wrap the application."""
-    fixed = dict(_ALWAYS)
-    if settings.process.environment == "production":
-        fixed["Strict-Transport-Security"] = _HSTS
+    said = _ALWAYS | ({"Strict-Transport-Security": _HSTS} if settings.process.environment == "production" else {})
+    fixed = [(name.lower().encode(), value.encode()) for name, value in said.items()]
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        request_id = _given_id(scope) or str(uuid_utils.compat.uuid7())
+        request_id = _given_id(scope) or str(uuid_utils.uuid7())
         scope["state"]["request_id"] = request_id
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableScopeHeaders(message)
-                headers["X-Request-Id"] = request_id
-                for name, value in fixed.items():
-                    headers.setdefault(name, value)
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    *(header for header in fixed if header[0] not in given),
+                ]
             await send(message)
 
-        with bound_contextvars(request_id=request_id):
-            body = PacedBody(receive)
+        with logs.of_request(request_id):
+            body = PacedBody(scope, receive)
             try:
                 await app(scope, body.receive, _for_head(scope, paced_send(send_on)))
                 await body.discard()

@@ -4,12 +4,13 @@ import datetime as dt
 
 from contracts.events import Stage, Status
 from contracts.http import JobStatus, RunError
+from services.gateway.remembered import KEPT
 from shared.projection.queries import UploadRow
 from shared.projection.uploads import RowChange
 from shared.storage.port import ObjectStore
 
-URL_LIFETIME = dt.timedelta(minutes=15)
-"""How long a signed URL works."""
+URL_LIFETIME = dt.timedelta(minutes=15, seconds=KEPT)
+"""How long a signed URL works: for a quarter of an hour still when an answer is given again for the last time."""
 
 
 async def status_of(row: UploadRow | RowChange, objects: ObjectStore) -> JobStatus:

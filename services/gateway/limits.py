@@ -6,15 +6,15 @@ from psycopg_pool import PoolTimeout
 
 from services.gateway.checks import AnyRequest
 from services.gateway.clients import client_of, networks
-from services.gateway.patience import patient
+from services.gateway.patience import READ_WAIT, patient
 from services.gateway.problems import RateLimitedError, WorkflowTriggerError
 from shared.eventstore.rate_limits import RateLimits
 from shared.settings import Gateway
 
 log = structlog.get_logger(__name__)
 
-CHECK_WAIT = 0.5
-"""Seconds that a check waits for the database: an answer to a start is due within two seconds in all."""
+START_CHECK_WAIT = 0.5
+"""Seconds that the check of a start waits for the database: its answer is due within two seconds in all."""
 
 
 class CallLimits:
@@ -25,13 +25,13 @@ class CallLimits:
         self._trusted = networks(settings.proxies)
         self._a_minute = {"uploads": settings.rate_limit_uploads or 0, "process": settings.rate_limit_process or 0}
 
-    async def check(self, what: str, request: AnyRequest) -> None:
+    async def check(self, what: str, request: AnyRequest, *, wait: float = READ_WAIT) -> None:
         """Count a call. Raises RateLimitedError, or what `patient` raises while the database is away."""
         a_minute = self._a_minute[what]
         if not a_minute:
             return
         client = self._client(request)
-        seconds = await patient(lambda: self._counts.take(f"{what} {client}", a_minute), CHECK_WAIT)
+        seconds = await patient(lambda: self._counts.take(f"{what} {client}", a_minute), wait)
         if seconds:
             log.info("rate_limited", what=what)
             raise RateLimitedError(seconds)
@@ -49,7 +49,7 @@ async def upload_rate(request: AnyRequest) -> None:
 async def process_rate(request: AnyRequest) -> None:
     """Refuse a start that comes too soon."""
     try:
-        await _limits(request).check("process", request)
+        await _limits(request).check("process", request, wait=START_CHECK_WAIT)
     except (OperationalError, PoolTimeout, TimeoutError) as error:
         raise WorkflowTriggerError from error
 

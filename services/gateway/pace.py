@@ -3,7 +3,7 @@
 import asyncio
 
 from litestar.exceptions import HTTPException
-from litestar.types import Message, Receive, Send
+from litestar.types import HTTPScope, Message, Receive, Send
 from litestar.types.asgi_types import ReceiveMessage
 
 FIRST_BYTES = 15.0
@@ -16,6 +16,9 @@ READER_WAIT = 30.0
 """Seconds that a client may leave an answer's next piece unread."""
 
 
+_SAYS_BODY = frozenset({b"content-length", b"transfer-encoding"})
+
+
 class SlowClientError(HTTPException):
     """The request's body did not keep pace."""
 
@@ -25,11 +28,11 @@ class SlowClientError(HTTPException):
 class PacedBody:
     """A request's body, which has to come in at a pace. After it, `receive` only waits for the client to leave."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, scope: HTTPScope, receive: Receive) -> None:
         self._receive = receive
         self._began = asyncio.get_running_loop().time()
         self._received = 0
-        self._complete = False
+        self._complete = not any(name in _SAYS_BODY for name, _ in scope["headers"])
 
     async def receive(self) -> ReceiveMessage:
         """Give the next message. Raises SlowClientError."""
@@ -51,6 +54,8 @@ class PacedBody:
 
         Were the connection closed on it instead, the client's system would throw the answer away before it is read.
         """
+        if self._complete:
+            return
         try:
             async with asyncio.timeout(LINGER):
                 while not self._complete:
@@ -60,9 +65,15 @@ class PacedBody:
 
 
 def paced_send(send: Send) -> Send:
-    """Give up on a client that does not read."""
+    """Give up on a client that does not read. An answer of one piece waits for nobody: the server takes it whole."""
+    streams = False
 
     async def paced(message: Message) -> None:
+        nonlocal streams
+        streams = streams or (message["type"] == "http.response.body" and message.get("more_body", False))
+        if not streams:
+            await send(message)
+            return
         async with asyncio.timeout(READER_WAIT):
             await send(message)
 

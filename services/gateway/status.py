@@ -9,6 +9,7 @@ from litestar.params import HeaderParameter, QueryParameter
 
 from contracts.http import JobStatus
 from services.gateway.access import JobId, as_upload_id, own_upload
+from services.gateway.entity_tags import known_tags, knows, tag_of
 from services.gateway.examples import GENERATING
 from services.gateway.job_status import status_of
 from services.gateway.openapi import OWNER, described
@@ -57,11 +58,10 @@ async def get_status(
     """Say where a job stands, at once or as soon as that is news."""
     upload_id = as_upload_id(job_id)
     row = await own_upload(hot.reads, upload_id, session_token)
-    known = _versions(if_none_match)
-    if wait and str(row.version) in known:
+    if wait and str(row.version) in known_tags(if_none_match):
         row = await _news(upload_id, row, wait, hot.reads, hot.changes)
-    headers = {"ETag": f'W/"{row.version}"', "Cache-Control": "private, no-cache"}
-    if known & {str(row.version), "*"}:
+    headers = {"ETag": tag_of(row.version), "Cache-Control": "private, no-cache"}
+    if knows(if_none_match, row.version):
         return Response(None, status_code=304, headers=headers)  # type: ignore[arg-type]  # a 304 has no body
     return Response(await status_of(row, hot.objects), headers=headers)
 
@@ -76,9 +76,3 @@ async def _news(
         if latest.version == row.version and await watch.beyond(row.version, wait):
             latest = await reads.get(upload_id) or row
         return latest
-
-
-def _versions(if_none_match: str | None) -> set[str]:
-    """Read the entity tags of a header, weak or not: ours are versions."""
-    tags = (tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(","))
-    return {tag.strip('"') for tag in tags if tag}

@@ -1,7 +1,9 @@
 """Structured logs: JSON for machines, coloured lines for a person. A line about a message names its run."""
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from contextvars import ContextVar
 
 import structlog
@@ -10,6 +12,7 @@ from contracts.events import Event, StageAttemptFailed
 from shared.observability import traces
 
 _message: ContextVar[tuple[str, Event] | None] = ContextVar("message", default=None)
+_request: ContextVar[str | None] = ContextVar("request", default=None)
 _process = ""
 
 
@@ -28,8 +31,18 @@ def about(event: Event, service: str = "") -> None:
     _message.set((service, event))
 
 
+@contextlib.contextmanager
+def of_request(request_id: str) -> Iterator[None]:
+    """Have every line within tell which HTTP request it belongs to."""
+    token = _request.set(request_id)
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
 def identify(_: object, __: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
-    """Add whose line it is: service, run, upload, attempt and trace, where the line does not say so itself."""
+    """Add whose line it is: service, request, run, upload, attempt and trace, where the line does not say so itself."""
     service, event = _message.get() or ("", None)
     if event is not None:
         line.setdefault("upload_id", str(event.upload_id))
@@ -38,6 +51,8 @@ def identify(_: object, __: str, line: structlog.types.EventDict) -> structlog.t
             line.setdefault("attempt", getattr(event, "attempt", 1))
         if isinstance(event, StageAttemptFailed):
             line.setdefault("stage_attempt", event.stage_attempt + 1)
+    if (request_id := _request.get()) is not None:
+        line.setdefault("request_id", request_id)
     if service or _process:
         line.setdefault("service", service or _process)
     if (trace_id := traces.trace_id()) is not None:
@@ -48,7 +63,6 @@ def identify(_: object, __: str, line: structlog.types.EventDict) -> structlog.t
 def configure_logging(level: str, log_format: str) -> None:
     """Set up logging; `log_format` is `json` or `console`. Libraries' warnings come out the same way."""
     shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
         identify,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,6 +1,8 @@
 """What readers ask of the read model: plain SQL, no domain objects on the way."""
 
+import asyncio
 import datetime as dt
+from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
@@ -8,6 +10,7 @@ from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import Stage, Status
+from shared.projection.group_read import GroupRead
 from shared.upload.upload import Upload
 
 
@@ -56,16 +59,28 @@ class UploadRow(msgspec.Struct, frozen=True, kw_only=True):
 
 _COLUMNS = ", ".join(UploadRow.__struct_fields__)
 
+# LIMIT keeps the planner from joining, and so from reading the whole table for a handful of rows.
+_BY_ID = """
+SELECT found.* FROM unnest(%b::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (SELECT {columns} FROM uploads WHERE uploads.id = wanted.id LIMIT 1) AS found
+"""
+
 
 class UploadQueries:
     """Reads of `uploads`. Every method may raise psycopg.OperationalError or psycopg_pool.PoolTimeout."""
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
+        self._rows = GroupRead(self._rows_of)
+        self._versions = GroupRead(self._versions_of)
 
-    async def get(self, upload_id: UUID) -> UploadRow | None:
-        """Give the row of an upload: one look-up by primary key."""
-        return await self._one(f"SELECT {_COLUMNS} FROM uploads WHERE id = %b", upload_id)  # noqa: S608 — own columns
+    def get(self, upload_id: UUID) -> "asyncio.Future[UploadRow | None]":
+        """Give the row of an upload: one look-up by primary key, shared with others at the same time."""
+        return self._rows.get(upload_id)
+
+    def version(self, upload_id: UUID) -> "asyncio.Future[int | None]":
+        """Give only the version that an upload's row is at."""
+        return self._versions.get(upload_id)
 
     async def by_result(self, result_id: UUID) -> UploadRow | None:
         """Give the row of the upload whose latest result this is."""
@@ -74,6 +89,16 @@ class UploadQueries:
     async def by_run(self, workflow_run_id: UUID) -> UploadRow | None:
         """Give the row of the upload that a run works on."""
         return await self._one(f"SELECT {_COLUMNS} FROM uploads WHERE workflow_run_id = %b", workflow_run_id)  # noqa: S608
+
+    async def _rows_of(self, upload_ids: Sequence[UUID]) -> dict[UUID, UploadRow]:
+        async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(UploadRow)) as curs:
+            await curs.execute(_BY_ID.format(columns=_COLUMNS), (upload_ids,), prepare=True)
+            return {row.id: row for row in await curs.fetchall()}
+
+    async def _versions_of(self, upload_ids: Sequence[UUID]) -> dict[UUID, int]:
+        async with self._pool.connection() as conn:
+            curs = await conn.execute(_BY_ID.format(columns="id, version"), (upload_ids,), prepare=True, binary=True)
+            return dict(await curs.fetchall())
 
     async def _one(self, query: str, key: UUID) -> UploadRow | None:
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(UploadRow)) as curs:
