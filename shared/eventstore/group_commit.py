@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 MAX_GROUP = 256
 """Appends in one transaction; more wait for the next."""
-SETTLE_DELAY = 0.02
+SETTLE_DELAY = 0.1
 """Seconds that settled outbox rows wait for an append to ride along with."""
-ANNOUNCE_DELAY = 0.01
+ANNOUNCE_DELAY = 0.025
 """Seconds after a commit until its uploads are announced: what it makes due goes first, and the next groups join in."""
 RETRY_FIRST, RETRY_MAX = 0.1, 5.0
 """Seconds between tries while the database is away: doubling from the first to the last, with jitter."""
@@ -111,11 +111,11 @@ class GroupCommit:
         if wait is None:
             await waiting.done
             return
+        patience = asyncio.get_running_loop().call_later(wait, self._withdraw, waiting)
         try:
-            await asyncio.wait_for(asyncio.shield(waiting.done), wait)
-        except TimeoutError:
-            self._withdraw(waiting)
-            raise StoreUnavailableError("the database did not answer in time") from None
+            await waiting.done
+        finally:
+            patience.cancel()
 
     def settle(self, keys: Sequence[RowKey]) -> None:
         """Have outbox rows removed that were handed on: with the next group, or alone if none comes soon."""
@@ -135,9 +135,12 @@ class GroupCommit:
 
     def _withdraw(self, waiting: Append) -> None:
         """See that an append is not written any more; the try that is under way may still succeed."""
+        if waiting.done.done():
+            return
         waiting.abandoned = True
         with contextlib.suppress(ValueError):
             self._waiting.remove(waiting)
+        waiting.done.set_exception(StoreUnavailableError("the database did not answer in time"))
 
     async def _write_forever(self) -> None:
         while not self._closing or self._waiting or self._settled:

@@ -1,6 +1,7 @@
 """The eventsourcing recorder that writes events, read model and outbox in one statement, and so in one transaction."""
 
 import datetime as dt
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -47,32 +48,43 @@ _ASSIGNMENTS = ", ".join(_assignment(column) for column in COLUMNS if column != 
 # a group. Events and uploads are in upload order, so that two processes' groups, which lock in that order, cannot
 # deadlock. Outbox rows that somebody else holds are left to them, for the same reason: the worst that one left behind
 # can do is to be handed on twice. LATERAL has them looked up one by one: a join would read the whole table.
-_WRITE = f"""
-WITH rows AS (
+_ROWS = f"""rows AS (
     INSERT INTO uploads AS u ({_NAMES})
-    SELECT {_NAMES} FROM json_to_recordset(%b::json) AS r ({_TYPED}) ORDER BY id
+    SELECT {_NAMES} FROM json_to_recordset(%(changes)b::json) AS r ({_TYPED}) ORDER BY id
     ON CONFLICT (id) DO UPDATE SET {_ASSIGNMENTS}
-), due AS (
+)"""  # noqa: S608 — the names are our own
+_DUE = """due AS (
     INSERT INTO outbox (upload_id, version, target, available_at, causation_id, traceparent)
-    SELECT * FROM json_to_recordset(%b::json) AS r (
+    SELECT * FROM json_to_recordset(%(outbox)b::json) AS r (
         upload_id uuid, version bigint, target text, available_at timestamptz, causation_id text, traceparent text
     )
     ON CONFLICT DO NOTHING
-), settled AS (
+)"""
+_SETTLED = """settled AS (
     DELETE FROM outbox USING (
-        SELECT o.ctid FROM json_to_recordset(%b::json) AS k (upload_id uuid, version bigint, target text)
+        SELECT o.ctid FROM json_to_recordset(%(settled)b::json) AS k (upload_id uuid, version bigint, target text)
         CROSS JOIN LATERAL (
             SELECT ctid FROM outbox WHERE (upload_id, version, target) = (k.upload_id, k.version, k.target)
             FOR UPDATE SKIP LOCKED
         ) AS o
     ) AS held WHERE outbox.ctid = held.ctid
-), unwatched AS (
-    DELETE FROM outbox WHERE upload_id = ANY (%b::uuid[]) AND target = 'watch'
-)
+)"""
+_UNWATCHED = """unwatched AS (
+    DELETE FROM outbox WHERE upload_id = ANY (%(ended)b::uuid[]) AND target = 'watch'
+)"""
+_EVENTS = """
 INSERT INTO upload_events (originator_id, originator_version, topic, state)
 SELECT id, version, topic, convert_to(state, 'UTF8')
-FROM json_to_recordset(%b::json) AS r (id uuid, version bigint, topic text, state text)
-"""  # noqa: S608 — the names are our own
+FROM json_to_recordset(%(events)b::json) AS r (id uuid, version bigint, topic text, state text)
+"""
+
+
+@functools.cache
+def _write(*, settles: bool, ends: bool) -> str:
+    """Give the statement, without the parts that have nothing to do: each costs a twentieth of a millisecond."""
+    parts = [_ROWS, _DUE, *([_SETTLED] if settles else []), *([_UNWATCHED] if ends else [])]
+    return f"WITH {', '.join(parts)} {_EVENTS}"
+
 
 # The one change ever made to a stored event: it names a person who asked to be forgotten. In the same transaction as
 # UploadErased, so that a rebuild at any time gives the rows that are there.
@@ -132,14 +144,14 @@ class UploadRecorder(PostgresApplicationRecorder):
             if not still_wanted():
                 raise NoLongerWantedError
             conn.execute(
-                _WRITE,
-                (
-                    _json(changes),
-                    _json([row.columns() for row in outbox]),
-                    _json(keys),
-                    list(ended),
-                    _json(events),
-                ),
+                _write(settles=bool(keys), ends=bool(ended)),
+                {
+                    "changes": _json(changes),
+                    "outbox": _json([row.columns() for row in outbox]),
+                    "settled": _json(keys),
+                    "ended": list(ended),
+                    "events": _json(events),
+                },
                 prepare=True,
             )
             if erased:
