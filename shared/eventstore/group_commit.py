@@ -198,13 +198,13 @@ class GroupCommit:
                 return
 
     def _resolve(self, group: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
-        """Tell each waiter, hand on what is due now, and refuse rivals of what was just written."""
+        """Hand on what is due now, tell each waiter, and refuse rivals of what was just written."""
         written = {a.upload_id: a.events[-1].version for a, o in zip(group, outcomes, strict=True) if o is None}
-        for append, outcome in zip(group, outcomes, strict=True):
-            _tell(append, outcome)
         due = [row for a, o in zip(group, outcomes, strict=True) if o is None for row in a.outbox if row.now]
         if due:
-            self._on_committed(due)
+            self._on_committed(due)  # first: the next stage waits for it
+        for append, outcome in zip(group, outcomes, strict=True):
+            _tell(append, outcome)
         self._announce(written)
         for rival in [a for a in self._waiting if a.events[0].version <= written.get(a.upload_id, 0)]:
             self._waiting.remove(rival)
