@@ -106,7 +106,7 @@ test-fast *ARGS: setup
 [group('check')]
 test-containers *ARGS: setup
     deploy/compose version
-    TESTCONTAINERS_RYUK_DISABLED=true python -m pytest tests/containers -m containers "$@"
+    TESTCONTAINERS_RYUK_DISABLED=true python -m pytest -m containers "${@:-tests/containers}"
 
 # What a pull request needs, quickly; CI runs `just test` besides
 [group('check')]
