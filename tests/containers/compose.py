@@ -55,9 +55,9 @@ class ComposeStack:
         self._run("deploy/compose", "up", "--build", "--detach", *arguments)
         self.wait_until_well()
 
-    def wait_until_well(self) -> None:
-        """Return once every container is healthy. Raises ComposeError with the logs of those that are not."""
-        self._run("deploy/wait-until-well")
+    def wait_until_well(self) -> str:
+        """Return once every container is healthy, with what a developer is then told. Raises ComposeError with logs."""
+        return self._run("deploy/wait-until-well")
 
     def start_what_stopped(self) -> None:
         """Start every container that is to run and does not; those that run once have done so."""
@@ -118,7 +118,8 @@ class ComposeStack:
 
         eventually(lambda: not left(), within=within, every=0.5, or_show=left)
 
-    def _run(self, *command: str, **env: str) -> None:
+    def _run(self, *command: str, **env: str) -> str:
         done = subprocess.run(command, cwd=ROOT, env=self._env | env, capture_output=True, text=True)
         if done.returncode:
             raise ComposeError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done.stdout

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -38,6 +39,15 @@ def test_an_upload_page_of_the_gateway_is_served_from_the_image(running: Compose
 
     assert page.status_code == 200
     assert "<form" in page.text
+
+
+def test_every_page_that_a_developer_is_told_of_answers(running: ComposeStack) -> None:
+    told = [line.split() for line in running.wait_until_well().splitlines()]
+
+    assert ["gateway", f"{running.url}/"] in told
+    assert ["rabbitmq", f"{running.rabbitmq_url}/"] in told
+    for _, page in told:
+        assert httpx.get(page, follow_redirects=True).status_code == 200, page
 
 
 @pytest.mark.parametrize("service", SERVICES)
