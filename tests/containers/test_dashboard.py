@@ -39,7 +39,7 @@ def prometheus(running: ComposeStack) -> Iterator[Prometheus]:
             with closing(server.http), closing(client.http):
                 _complete_some(client)
                 _fail_one(client)
-                _have_one_retried(client, running)
+                _have_one_retried(client, running, server)
                 _send_what_nobody_can_read(running)
                 server.look_again()
                 yield server
@@ -128,8 +128,8 @@ def _fail_one(client: Client) -> None:
     assert client.finished(upload_id, token)["status"] == "failed"
 
 
-def _have_one_retried(client: Client, stack: ComposeStack) -> None:
-    """Take the object store off the network until an attempt has failed for want of it."""
+def _have_one_retried(client: Client, stack: ComposeStack, prometheus: Prometheus) -> None:
+    """Take the object store off the network until an attempt has failed for want of it, and Prometheus has seen it."""
     upload_id, token = client.upload(a_jpeg(800, 600))
     store = stack.container("s3")
     (network,) = docker.from_env().networks.list(filters={"label": f"com.docker.compose.project={stack.project}"})
@@ -138,6 +138,8 @@ def _have_one_retried(client: Client, stack: ComposeStack) -> None:
         assert client.start(upload_id, token).status_code == 202
         kinds = lambda: [type(event) for event in stack.events()[UUID(upload_id)]]  # noqa: E731
         eventually(lambda: StageAttemptFailed in kinds(), within=90, every=0.5, or_show=lambda: str(kinds()))
+        # An attempt fails at once; scrapes, and the steps of the dashboard, are ten seconds apart.
+        eventually(lambda: len(prometheus.labels("darkroom_up == 0")) > 1, within=40, every=0.5)
     finally:
         network.connect(store, aliases=["s3"])
     assert client.finished(upload_id, token, within=120)["status"] == "completed"
