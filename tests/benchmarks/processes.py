@@ -51,10 +51,10 @@ def bare_consumer(amqp_url: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def child(work: str, argument: str) -> dict[str, float]:
+def child(work: str, argument: str, *more: str) -> dict[str, float]:
     """Have a piece of work done in a fresh process; give its `seconds` and the bytes of its `peak`."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.child", work, argument],
+        [sys.executable, "-m", "tests.benchmarks.child", work, argument, *more],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         check=True,
