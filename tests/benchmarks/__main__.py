@@ -19,7 +19,10 @@ from tests.benchmarks.ground import Ground, Size
 from tests.benchmarks.report import Report, Result, as_json, print_heading, print_result
 from tests.servers import PostgresServer
 
-NAMES = ("append", "start", "saga", "status", "rebuild", "replay", "growth", "image", "memory", "coldstart")
+NAMES = (
+    "append", "start", "saga", "status", "dispatch", "rebuild", "replay", "growth", "disk", "image", "memory",
+    "coldstart",
+)  # fmt: skip
 
 Benchmark = Callable[[Ground], Awaitable[Result]]
 

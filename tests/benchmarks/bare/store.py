@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from uuid import UUID
 
 import psycopg
 
-from contracts.events import Event, ProcessingRequested, encode
+from contracts.events import Event, ProcessingRequested, decode, encode
 from shared.eventstore.outbox import rows_for
 
 GROUP = 50
@@ -24,6 +25,17 @@ _UPLOADS = (
 _OUTBOX = (
     "INSERT INTO outbox (upload_id, version, target, available_at)"
     " SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::timestamptz[])"
+)
+_TAKE = """
+DELETE FROM outbox o USING (
+    SELECT ctid FROM outbox ORDER BY available_at LIMIT %b FOR UPDATE SKIP LOCKED
+) AS due, upload_events e
+WHERE o.ctid = due.ctid AND e.originator_id = o.upload_id AND e.originator_version = o.version
+RETURNING o.target, e.state
+"""
+_STREAM = "SELECT state FROM upload_events WHERE originator_id = %b ORDER BY originator_version"
+_PUT_OFF = (
+    "UPDATE outbox SET available_at = now() + '1 hour'::interval WHERE (upload_id, version, target) = (%b, %b, 'watch')"
 )
 
 
@@ -64,6 +76,33 @@ def commit_latencies(url: str, events: Sequence[Event]) -> list[float]:
             conn.execute(_EVENTS, columns, prepare=True)
             taken.append(time.perf_counter() - began)
     return taken
+
+
+def claims(url: str, number: int, group: int) -> float:
+    """Take `number` rows out of the outbox, `group` in a transaction, with their events; give rows a second."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        began, taken = time.perf_counter(), 0
+        while taken < number:
+            taken += len(conn.execute(_TAKE, (group,), prepare=True).fetchall())
+        return number / (time.perf_counter() - began)
+
+
+def watches(url: str, ids: Sequence[UUID], version: int) -> float:
+    """Read each upload's stream, and update a row of the outbox in a transaction of its own; give looks a second."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO outbox (upload_id, version, target, available_at)"
+            " SELECT id, %s, 'watch', now() + '1 hour'::interval FROM unnest(%s::uuid[]) AS id",
+            (version, list(ids)),
+        )
+        began = time.perf_counter()
+        for upload_id in ids:
+            for (state,) in conn.execute(_STREAM, (upload_id,), prepare=True).fetchall():
+                decode(state)
+            conn.execute(_PUT_OFF, (upload_id, version), prepare=True)
+        looked = len(ids) / (time.perf_counter() - began)
+        conn.execute("TRUNCATE outbox")
+        return looked
 
 
 def _event_columns(events):
