@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 from contracts.events import Status
 from shared.cancellation import end_if_cancelled
 from shared.eventstore.group_commit import ConflictError
-from shared.eventstore.outbox import WATCH, OutboxRow, OutboxSweep
+from shared.eventstore.outbox import WATCH, OutboxRow, OutboxSweep, RowKey
 from shared.eventstore.store import EventStore, utc_now
 from shared.messaging.message import Transport, TransportDownError, UnroutableError
 from shared.observability import logs
@@ -28,6 +28,8 @@ POLL = 0.25
 """Seconds between looks at an outbox that had nothing due."""
 BATCH = 100
 """Rows claimed at once."""
+IN_HAND = 1000
+"""Rows on their way from which on no more are claimed before those are done, or it is time for the next look."""
 PUT_BACK = dt.timedelta(seconds=2)
 """When a row is due again that could not be handed on."""
 AWAY_MAX = 5.0
@@ -42,6 +44,8 @@ class Dispatcher:
         self._store = store
         self._transport = transport
         self._under_way: set[asyncio.Task[None]] = set()
+        self._done: list[RowKey] = []
+        self._settling = asyncio.Lock()
         self._counts = SendCounts("dispatcher")
 
     async def run(self) -> None:
@@ -59,6 +63,8 @@ class Dispatcher:
                 claimed, pause = 0, min(pause * 2, AWAY_MAX)
             if claimed < BATCH:
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            elif len(self._under_way) >= IN_HAND:
+                await asyncio.wait(self._under_way, timeout=POLL)
 
     async def sweep_once(self) -> int:
         """Claim what is due and set it on its way; give the number of rows claimed."""
@@ -78,7 +84,7 @@ class Dispatcher:
             else:
                 await self._transport.send(row)
                 self._counts.sent.inc()
-                await self._sweep.settle([row.key])
+                await self._settle(row.key)
         except TransportDownError:
             self._counts.away.inc()
             await self._put_back(row)
@@ -90,6 +96,15 @@ class Dispatcher:
         except Exception:
             log.exception("dispatch_failed", message_id=row.event.message_id, target=row.target)
             self._counts.error.inc()
+
+    async def _settle(self, key: RowKey) -> None:
+        """Remove a row, and in the same transaction all others that were done with while the one before ran."""
+        done = self._done
+        done.append(key)
+        async with self._settling:
+            if done is self._done:
+                self._done = []
+                await self._sweep.settle(done)
 
     async def _put_back(self, row: OutboxRow) -> None:
         """Have a row due again soon; where the database is away too, its claim runs out by itself."""
@@ -103,7 +118,7 @@ class Dispatcher:
         except UploadNotFoundError:
             upload = None
         if upload is None or upload.status is not Status.PROCESSING:
-            await self._sweep.settle([row.key])
+            await self._settle(row.key)
             return
         now = utc_now()
         if (ended := time_out(upload, now=now)) is not None:

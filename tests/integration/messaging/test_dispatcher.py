@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import psycopg
@@ -22,6 +23,7 @@ from contracts.events import (
 from shared.eventstore.migrate import migrate
 from shared.eventstore.outbox import CLAIM, EXCHANGE, WATCH
 from shared.eventstore.store import utc_now
+from shared.messaging import dispatcher
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.message import TransportDownError, UnroutableError
 from shared.upload.saga import WATCH_EVERY
@@ -45,9 +47,9 @@ def a_live_run(*more, deadline=HOUR, ago=dt.timedelta(0)):
 
 async def swept(parts, road):
     """Have a dispatcher sweep once, and wait for what it set going."""
-    dispatcher = Dispatcher(parts.sweep, parts.store, road)
-    claimed = await dispatcher.sweep_once()
-    await asyncio.gather(*dispatcher._under_way)
+    sweeper = Dispatcher(parts.sweep, parts.store, road)
+    claimed = await sweeper.sweep_once()
+    await asyncio.gather(*sweeper._under_way)
     return claimed
 
 
@@ -120,6 +122,74 @@ async def test_a_row_that_another_holds_is_left_to_it(database_url):
             other.execute("SELECT 1 FROM outbox FOR UPDATE")
 
             assert await asyncio.wait_for(parts.sweep.claim(9), 5) == []
+
+
+async def test_rows_that_are_done_with_side_by_side_are_removed_together(database_url, monkeypatch):
+    async with opened(database_url) as parts:
+        for _ in range(20):
+            await parts.append(*a_live_run())
+        due_now(database_url, EXCHANGE)
+        settled, settle = [], parts.sweep.settle
+
+        async def counting(keys):
+            settled.append(len(keys))
+            await settle(keys)
+
+        monkeypatch.setattr(parts.sweep, "settle", counting)
+
+        assert await swept(parts, Road()) == 20
+
+    assert asked(database_url, "SELECT count(*) FROM outbox WHERE target = ''") == [(0,)]
+    assert sum(settled) == 20
+    assert len(settled) <= 2
+
+
+async def test_rows_that_cannot_be_removed_together_are_handed_on_again(database_url, monkeypatch):
+    road = Road()
+    async with opened(database_url) as parts:
+        for _ in range(5):
+            await parts.append(*a_live_run())
+        due_now(database_url, EXCHANGE)
+        with monkeypatch.context() as broken:
+            broken.setattr(parts.sweep, "settle", AsyncMock(side_effect=psycopg.OperationalError))
+            await swept(parts, road)
+        due_now(database_url, EXCHANGE)
+
+        await swept(parts, road)
+
+    assert len(road.sent) == 10
+    assert asked(database_url, "SELECT count(*) FROM outbox WHERE target = ''") == [(0,)]
+
+
+async def test_no_more_rows_are_claimed_at_once_while_many_are_on_their_way(database_url, monkeypatch):
+    monkeypatch.setattr(dispatcher, "BATCH", 2)
+    monkeypatch.setattr(dispatcher, "IN_HAND", 6)
+    monkeypatch.setattr(dispatcher, "POLL", 30)
+    gone = asyncio.Event()
+
+    class Blocked(Road):
+        async def send(self, row):
+            await super().send(row)
+            await gone.wait()
+
+    road = Blocked()
+    async with opened(database_url) as parts:
+        for _ in range(10):
+            await parts.append(*a_live_run())
+        due_now(database_url, EXCHANGE)
+        dispatching = asyncio.create_task(Dispatcher(parts.sweep, parts.store, road).run())
+        await until(lambda: len(road.sent) == 6)
+        await asyncio.sleep(0.2)
+        held = len(road.sent)
+
+        gone.set()
+        await until(lambda: len(road.sent) == 10)
+
+        dispatching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await dispatching
+
+    assert held == 6
 
 
 async def test_the_oldest_rows_come_first(database_url):
@@ -203,9 +273,9 @@ async def test_two_dispatchers_that_see_the_same_deadline_end_the_run_once(datab
         await one.append(*a_live_run(deadline=-HOUR))
         due_now(database_url, WATCH)
         (row,) = await one.sweep.claim(9)
-        dispatchers = [Dispatcher(parts.sweep, parts.store, Road()) for parts in (one, two)]
+        sweepers = [Dispatcher(parts.sweep, parts.store, Road()) for parts in (one, two)]
 
-        await asyncio.gather(*(dispatcher._see_to(row) for dispatcher in dispatchers))
+        await asyncio.gather(*(sweeper._see_to(row) for sweeper in sweepers))
 
     assert sum(isinstance(event, ProcessingFailed) for event in stored(database_url)) == 1
 
