@@ -103,19 +103,24 @@ DELETE FROM outbox USING (
     USING (upload_id, version, target) FOR UPDATE OF o SKIP LOCKED
 ) AS held WHERE outbox.ctid = held.ctid
 """
+# An array, so that due rows are looked for once. In a join, a planner that thinks the table empty has them looked for
+# again for each of its rows: that takes all that is due, limit or not, and quadratic time.
 _CLAIM = """
 UPDATE outbox o SET available_at = now() + %(claim)s
-FROM (
+FROM upload_events e
+WHERE o.ctid = ANY (ARRAY(
     SELECT ctid FROM outbox WHERE available_at <= now() AND (%(all)s OR target = 'watch')
     ORDER BY available_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-) AS due, upload_events e
-WHERE o.ctid = due.ctid AND e.originator_id = o.upload_id AND e.originator_version = o.version
+)) AND e.originator_id = o.upload_id AND e.originator_version = o.version
 RETURNING o.target, o.causation_id, o.traceparent, o.available_at, e.state
 """
 
 
 class OutboxSweep:
-    """The dispatcher's side of the table: claim what is due, and settle what was done with it."""
+    """The dispatcher's side of the table: claim what is due, and settle what was done with it.
+
+    Nothing is prepared: a plan made while the outbox is empty, as it mostly is, reads all of it once it is not.
+    """
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
@@ -126,7 +131,7 @@ class OutboxSweep:
         `only_watches` leaves the rows that need the transport: while it is away they stay due.
         """
         async with self._pool.connection() as conn:
-            curs = await conn.execute(_CLAIM, {"claim": CLAIM, "limit": limit, "all": not only_watches})
+            curs = await conn.execute(_CLAIM, {"claim": CLAIM, "limit": limit, "all": not only_watches}, prepare=False)
             rows = await curs.fetchall()
         return [
             OutboxRow(
@@ -142,7 +147,8 @@ class OutboxSweep:
     async def settle(self, keys: Sequence[RowKey]) -> None:
         """Remove rows that were handed on."""
         async with self._pool.connection() as conn:
-            await conn.execute(_DELETE, ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys]))
+            columns = ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys])
+            await conn.execute(_DELETE, columns, prepare=False)
 
     async def postpone(self, key: RowKey, until: dt.datetime) -> None:
         """Have a row looked at again at `until`."""
@@ -150,6 +156,7 @@ class OutboxSweep:
             await conn.execute(
                 "UPDATE outbox SET available_at = %s WHERE upload_id = %s AND version = %s AND target = %s",
                 (until, *key),
+                prepare=False,
             )
 
     async def depth(self) -> tuple[int, float]:
@@ -157,7 +164,8 @@ class OutboxSweep:
         async with self._pool.connection() as conn:
             curs = await conn.execute(
                 "SELECT count(*), coalesce(extract(epoch FROM now() - min(available_at)), 0)::float8"
-                " FROM outbox WHERE available_at <= now()"
+                " FROM outbox WHERE available_at <= now()",
+                prepare=False,
             )
             row = await curs.fetchone()
         return (int(row[0]), float(row[1])) if row else (0, 0.0)

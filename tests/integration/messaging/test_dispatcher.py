@@ -102,6 +102,21 @@ async def test_no_row_is_claimed_by_two_dispatchers(database_url):
         assert len(keys) == len(set(keys)) == 80
 
 
+async def test_a_claim_takes_what_it_may_also_after_many_that_found_nothing(database_url):
+    streams = [a_live_run() for _ in range(300)]
+    async with opened(database_url) as parts:
+        await asyncio.gather(*(parts.append(*stream) for stream in streams))
+        asked(database_url, "TRUNCATE outbox")
+        with psycopg.connect(database_url, autocommit=True) as conn:
+            conn.execute("VACUUM (ANALYZE)")
+        for _ in range(20):
+            assert await parts.sweep.claim(7) == []
+        ids = [stream[0].upload_id for stream in streams[:30]]
+        asked(database_url, "INSERT INTO outbox SELECT unnest(%s::uuid[]), 2, '', now()", ids)
+
+        assert [len(await parts.sweep.claim(7)) for _ in range(6)] == [7, 7, 7, 7, 2, 0]
+
+
 async def test_a_claimed_row_is_not_due_again_before_its_claim_runs_out_and_is_due_then(database_url):
     async with opened(database_url) as parts:
         await parts.append(*a_run_up_to(ProcessingRequested))
