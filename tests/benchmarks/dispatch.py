@@ -120,6 +120,7 @@ async def _looked_after(url: str, ids: Sequence[UUID]) -> float:
 
 async def _looks(got: Got, url: str, dead: int) -> None:
     """Look for due rows where there are none: in an empty outbox, and beyond dead rows that a snapshot holds."""
+    streams.fill(url, _YOUNG, _VERSION)  # for a plan as where there are events
     ids = [uuid4() for _ in range(dead)]
     async with AsyncConnectionPool(url, open=False, kwargs={"autocommit": True}) as pool:
         sweep = OutboxSweep(pool)
