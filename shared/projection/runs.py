@@ -1,7 +1,7 @@
 """What operators ask of the read model: lists of runs, and which failed ones a replay would take.
 
-`updated_at` changes with every event, so a list of all runs goes by `created_at`; only failed runs, which rest, have an
-index by when they last changed.
+`updated_at` changes with every event, so that an index on it would cost every update: a list of all runs goes by
+`created_at`, one of failed runs by `failed_at`, which is the same for them and null for all others.
 """
 
 import datetime as dt
@@ -85,7 +85,7 @@ class RunQueries:
 
 def page_of(wanted: RunFilter, *, limit: int, after: Place | None) -> tuple[Composed, dict[str, Any]]:
     """Give the query of one page of runs and its values; it walks an index from `after` on."""
-    by = Identifier("updated_at" if wanted.failed else "created_at")
+    by = Identifier("failed_at" if wanted.failed else "created_at")
     conditions, values = _conditions(wanted, by)
     if after is not None:
         conditions.append(SQL("({by}, id) < (%(place_at)s, %(place_id)s)").format(by=by))
@@ -102,7 +102,7 @@ def place_of(row: UploadRow, wanted: RunFilter) -> Place:
 def selected(selection: Selection) -> tuple[Composable, dict[str, Any]]:
     """Give the query of the failed runs that a selection takes, in the order of their replay, and its values."""
     wanted = RunFilter(status=Status.FAILED, stage=selection.stage, code=selection.code, since=selection.since)
-    conditions, values = _conditions(wanted, Identifier("updated_at"))
+    conditions, values = _conditions(wanted, Identifier("failed_at"))
     conditions.append(SQL("email <> %(erased)s"))
     values["erased"] = ERASED
     if selection.retryable_only:
@@ -112,7 +112,7 @@ def selected(selection: Selection) -> tuple[Composable, dict[str, Any]]:
         values["reached"] = [str(stage) for stage in stages_from(selection.from_stage)]
     query = SQL(
         "SELECT id, workflow_run_id, attempt, stage, error_code, error_retryable, updated_at FROM uploads"
-        " WHERE {conditions} ORDER BY updated_at, id LIMIT %(limit)s"
+        " WHERE {conditions} ORDER BY failed_at, id LIMIT %(limit)s"
     ).format(conditions=SQL(" AND ").join(conditions))
     return query, values | {"limit": selection.limit}
 
@@ -123,11 +123,11 @@ def stages_from(stage: Stage) -> Sequence[Stage]:
 
 
 def _conditions(wanted: RunFilter, by: Identifier) -> tuple[list[Composable], dict[str, Any]]:
-    """Write the filter as SQL. The status of failed runs is a literal: their partial index asks for it."""
+    """Write the filter as SQL, that of failed runs as their partial index has it."""
     found: list[Composable] = []
     values: dict[str, Any] = {}
     if wanted.failed:
-        found.append(SQL("status = 'failed'"))
+        found.append(SQL("failed_at IS NOT NULL"))
     elif wanted.status is not None:
         found.append(SQL("status = {}").format(Placeholder("status")))
         values["status"] = str(wanted.status)

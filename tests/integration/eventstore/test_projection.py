@@ -11,6 +11,7 @@ from shared.eventstore.application import UploadsApplication
 from shared.projection.rebuild import rebuild
 from shared.projection.uploads import COLUMNS, RowChange, changes_of
 from tests.builders import A_WHOLE_RUN, a_stream
+from tests.stack import eventually
 from tests.streams import legal_streams
 
 
@@ -67,10 +68,24 @@ def test_every_column_that_a_run_fills_is_filled(database_url):
     assert (row["status"], row["stage"], row["progress"]) == ("completed", "complete", 100)
 
 
-def test_the_table_has_the_columns_that_a_change_has_and_no_other(database_url):
+def test_the_table_has_the_columns_that_a_change_has_and_no_other_but_what_it_makes_of_them(database_url):
     with psycopg.connect(database_url) as conn:
         found = conn.execute(
-            "SELECT column_name FROM information_schema.columns WHERE table_name = 'uploads'"
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'uploads' AND is_generated = 'NEVER'"
         ).fetchall()
 
     assert {name for (name,) in found} == set(COLUMNS)
+
+
+def test_only_a_run_that_begins_and_its_result_touch_the_indexes(database_url):
+    application = UploadsApplication(database_url)
+    recorded(application, a_stream(*A_WHOLE_RUN), range(len(A_WHOLE_RUN)))
+    application.close()
+
+    def updates():
+        with psycopg.connect(database_url) as conn:
+            return conn.execute(
+                "SELECT n_tup_upd, n_tup_upd - n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'uploads'"
+            ).fetchone()
+
+    eventually(lambda: updates() == (len(A_WHOLE_RUN) - 1, 2), within=10, or_show=lambda: str(updates()))

@@ -76,8 +76,8 @@ async def test_every_command_explains_itself():
     ("wanted", "index"),
     [
         (RunFilter(), "uploads_created_at_id_idx"),
-        (RunFilter(status=Status.FAILED), "uploads_updated_at_id_idx"),
-        (RunFilter(code="STORAGE_UNAVAILABLE"), "uploads_updated_at_id_idx"),
+        (RunFilter(status=Status.FAILED), "uploads_failed_at_id_idx"),
+        (RunFilter(code="STORAGE_UNAVAILABLE"), "uploads_failed_at_id_idx"),
     ],
 )
 async def test_a_page_of_runs_is_read_off_an_index_without_sorting(database_url, wanted, index):
