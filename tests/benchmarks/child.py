@@ -1,4 +1,6 @@
-"""One piece of work in a fresh process, its seconds and its peak memory as JSON. A script; arguments: WORK ARGUMENT.
+"""One piece of work in a fresh process, its seconds, those of processors, and its peak memory as JSON.
+
+A script; arguments: WORK ARGUMENT.
 
 The peak is what the work adds to what its imports take. With a third argument, `again`, the seconds are those of a
 second time: a service goes on, and what it does once for all its pictures is not a picture's cost.
@@ -114,11 +116,11 @@ def peak_bytes() -> int:
 
 if __name__ == "__main__":
     prepared = WORKS[sys.argv[1]](sys.argv[2])
-    before, began = peak_bytes(), time.perf_counter()
+    before, spent, began = peak_bytes(), time.process_time(), time.perf_counter()
     prepared()
-    seconds, peak = time.perf_counter() - began, peak_bytes() - before
+    peak = peak_bytes() - before
     if sys.argv[3:] == ["again"]:
-        began = time.perf_counter()
+        spent, began = time.process_time(), time.perf_counter()
         prepared()
-        seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, "peak": peak}))  # noqa: T201
+    took = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - spent}
+    print(json.dumps({**took, "peak": peak}))  # noqa: T201

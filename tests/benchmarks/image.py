@@ -21,9 +21,10 @@ async def run(ground: Ground) -> Result:
     rounds = ground.pick(quick=1, usual=5)
     folder = ground.folder("image")
     ground.say("making pictures")
-    jpeg, png = folder / "24.jpeg", folder / "50.png"
+    jpeg, png, result = folder / "24.jpeg", folder / "50.png", folder / "result.jpeg"
     jpeg.write_bytes(a_24_megapixel_jpeg())
     png.write_bytes(_png_of_50_megapixels())
+    result.write_bytes(as_vips(a_photo(2048, 1365)).jpegsave_buffer(Q=90))
     figures = []
     for stage, floor in _BESIDE.items():
         got = Got()
@@ -43,6 +44,7 @@ async def run(ground: Ground) -> Result:
                 )
                 for mode, beside in (("", floor), (", draft mode", f"{floor}-draft"))
             ]
+    figures += _of_a_run(str(jpeg), str(result), ground.say, rounds)
     figures += _through_every_stage(str(png), ground.say, ground.pick(quick=1, usual=3))
     return Result(
         name="image",
@@ -51,6 +53,19 @@ async def run(ground: Ground) -> Result:
                   "PNG": f"{png.stat().st_size / 2**20:.1f} MiB, 50 megapixels"},
         figures=figures,
     )  # fmt: skip
+
+
+def _of_a_run(jpeg: str, result: str, say: Callable[[str], None], rounds: int) -> list[Figure]:
+    figures = []
+    for name, picture, what in (
+        ("validate", jpeg, "24-megapixel JPEG"),
+        ("prepare", jpeg, "24-megapixel JPEG"),
+        ("watermark", result, "JPEG of 2,048 by 1,365"),
+    ):
+        say(f"processor time of {name}")
+        spent = [child(name, picture)["cpu"] * 1000 for _ in range(rounds)]
+        figures.append(Figure(name=f"CPU of one run: {_STAGES[name]}, {what}", unit="ms", rounds=spent))
+    return figures
 
 
 def _through_every_stage(png: str, say: Callable[[str], None], rounds: int) -> list[Figure]:

@@ -52,7 +52,7 @@ def bare_consumer(amqp_url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def child(work: str, argument: str, *more: str) -> dict[str, float]:
-    """Have a piece of work done in a fresh process; give its `seconds` and the bytes of its `peak`."""
+    """Have a piece of work done in a fresh process; give its `seconds`, those of `cpu`, and its `peak` bytes."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.child", work, argument, *more],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
