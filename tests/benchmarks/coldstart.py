@@ -1,6 +1,7 @@
 """From the start of a process to its being of use: every service, and `darkroom dev` to its first finished photo."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -109,16 +110,15 @@ async def _consumed(connection: aio_pika.abc.AbstractConnection, queue: str, beg
 
 def _dev(data: Path, got: Got, kind: str) -> None:
     port, image = free_port(), a_jpeg(1600, 1200)
-    env = {"PORT": str(port), "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    env = {"PORT": str(port), "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    said = data.with_suffix(".log")
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "services.operator.cli", "dev", "--data", str(data)],
-        env=env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with said.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.operator.cli", "dev", "--data", str(data)], env=env, stdout=log, stderr=log
+        )
     try:
-        eventually(lambda: answers(port), within=_PATIENCE, every=_EVERY)
+        eventually(lambda: answers(port), within=_PATIENCE, every=_EVERY, or_show=said.read_text)
         got.add(**{f"{kind} page": (time.perf_counter() - began) * 1000})
         client = Client(f"http://127.0.0.1:{port}")
         upload_id, token = client.upload(image)
