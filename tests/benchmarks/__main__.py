@@ -30,7 +30,7 @@ Benchmark = Callable[[Ground], Awaitable[Result]]
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @click.option("--quick", is_flag=True, help="Small sizes: to see that all works, not to measure.")
-@click.option("--full", is_flag=True, help="Also the sizes that take long (a million uploads).")
+@click.option("--full", is_flag=True, help="Also what takes long: a million uploads rebuilt, more rounds of growth.")
 @click.option("--json", "json_wanted", is_flag=True, help="Give the report as JSON on standard output.")
 @click.option(
     "--profile",

@@ -36,7 +36,7 @@ class _Place(msgspec.Struct):
 
 
 async def run(ground: Ground) -> Result:
-    sizes = ground.pick(quick=[1_000, 2_000], usual=[10_000, 100_000], full=[10_000, 100_000, 1_000_000])
+    sizes = ground.pick(quick=[1_000, 2_000], usual=[10_000, 100_000, 1_000_000])
     rounds = ground.pick(quick=1, usual=5, full=9)
     number = ground.pick(quick=300, usual=1500)
     async with contextlib.AsyncExitStack() as places:
