@@ -1,6 +1,7 @@
 """A circuit breaker: while the AI provider is down, the generator takes nothing up, instead of burning attempts."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import structlog
@@ -11,8 +12,9 @@ log = structlog.get_logger(__name__)
 class Breaker:
     """Opens after `threshold` failures in a row, for `pause` seconds, then lets one try through.
 
-    The try that succeeds closes it; one that fails opens it again for twice as long, up to `pause_max`. Only failures
-    whose code is in `opens_on` count: they say that the other side is down, not that one picture cannot be drawn.
+    The try that succeeds closes it; one that fails opens it again for twice as long, up to `pause_max`; one that ends
+    without having asked the other side anything hands its turn to the next. Only failures whose code is in `opens_on`
+    count: they say that the other side is down, not that one picture cannot be drawn.
     """
 
     def __init__(
@@ -30,7 +32,8 @@ class Breaker:
         self._pause = pause
         self._failures = 0
         self._open_until: float | None = None
-        self._probe = asyncio.Lock()
+        self._trying = False
+        self._changed = asyncio.Event()
         self._on_state = on_state
 
     @property
@@ -38,18 +41,26 @@ class Breaker:
         """Whether work is let through."""
         return self._open_until is None
 
-    async def wait(self) -> None:
-        """Return at once while closed; while open, when it is this caller's turn to try."""
-        while not self.closed:
-            async with self._probe:
-                if self._open_until is None:
-                    return
-                now = asyncio.get_running_loop().time()
-                if now >= self._open_until:
-                    # The next one waits as long again, unless this try closes the breaker before.
-                    self._open_until = now + self._pause
-                    return
-                await asyncio.sleep(self._open_until - now)
+    async def wait(self) -> bool:
+        """Return at once while closed; while open, when it is this caller's turn to try.
+
+        True says that this is the one try: whoever gets it calls `tried` at its end.
+        """
+        loop = asyncio.get_running_loop()
+        while self._open_until is not None:
+            left = self._open_until - loop.time()
+            if left <= 0 and not self._trying:
+                self._trying = True
+                return True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if self._trying else left):
+                    await self._changed.wait()
+        return False
+
+    def tried(self) -> None:
+        """Note that the one try is over; where it said nothing of the other side, the next may try at once."""
+        self._trying = False
+        self._wake()
 
     def succeeded(self) -> None:
         """Note that the other side did its work."""
@@ -58,6 +69,7 @@ class Breaker:
             self._open_until = None
             log.info("breaker_closed")
             self._on_state(True)
+            self._wake()
 
     def failed(self, code: str) -> None:
         """Note a failure; one that says nothing about the other side does not count."""
@@ -69,6 +81,13 @@ class Breaker:
         if self._open_until is None:
             log.warning("breaker_opened", code=code, pause=self._pause)
             self._on_state(False)
-        else:
+        elif self._trying:
             self._pause = min(self._pause * 2, self._pause_max)
+        else:
+            return  # it was under way when the breaker opened, and says nothing new
         self._open_until = asyncio.get_running_loop().time() + self._pause
+
+    def _wake(self) -> None:
+        """Have all who wait look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()

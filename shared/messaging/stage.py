@@ -108,7 +108,7 @@ class StageConsumer:
 
     async def handle(self, message: Message) -> None:
         """Carry one upload through this stage, if it is due. Returns once that is recorded, or nothing is to do."""
-        await self._breaker.wait()
+        the_one_try = await self._breaker.wait()
         try:
             work = self._first_hand(message) or await self._look(message)
             while work is not None:
@@ -125,6 +125,9 @@ class StageConsumer:
             # Its holder may be dead, and this message was the only one: have the run looked at when the lease ends.
             await self._store.look_after(message.event.upload_id, by=why.until)
             self._watch.passed_over(message.event.message_id, why)
+        finally:
+            if the_one_try:
+                self._breaker.tried()
 
     def _first_hand(self, message: Message) -> Work | None:
         """Trust a fresh message instead of reading the stream.

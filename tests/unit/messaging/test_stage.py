@@ -255,6 +255,25 @@ async def test_nothing_is_taken_up_while_what_the_stage_calls_is_down():
     assert handler.asked == 0
 
 
+async def test_a_message_with_nothing_to_do_does_not_use_up_the_try_that_a_broken_side_is_given():
+    """A queue full of repeated messages would hold the real ones behind it for a pause each."""
+    over, due = a_run_up_to(ImageValidated), a_run_up_to(ProcessingRequested)
+    handler = Handler(ImageValidated)
+    breaker = Breaker(frozenset({"DOWN"}), threshold=1, pause=0.05)
+    breaker.failed("DOWN")
+    breaker._pause = 60  # what the next would wait, were a try taken for one that failed
+    store = Counting(*over)
+    stage = StageConsumer(Stage.VALIDATING, handler, store, breaker)
+
+    for _ in range(3):
+        await asyncio.wait_for(stage.handle(Message(event=over[-2])), 5)
+    store.streams[UPLOAD] = list(due)
+    await asyncio.wait_for(stage.handle(Message(event=due[-1])), 5)
+
+    assert handler.asked == 1
+    assert breaker.closed
+
+
 async def test_an_upload_that_was_never_asked_for_is_not_worked_on():
     handler = Handler(ImageValidated)
 
