@@ -12,6 +12,7 @@ from tests.photos import (
     a_png_with_an_empty_header,
     an_svg,
 )
+from tests.stack import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +62,8 @@ def as_problem(answer, status, code):
 
 
 def footprint(stack):
-    """Count and name everything that a request could leave behind."""
+    """Count and name everything that a request could leave behind, once nothing of earlier runs is on its way."""
+    eventually(lambda: count(stack.database_url, "outbox") == 0, within=30)
     tables = {table: count(stack.database_url, table) for table in ("upload_events", "uploads", "outbox")}
     return tables, objects(stack), sorted((stack.folder / "tmp").iterdir())
 
