@@ -71,7 +71,7 @@ class Breaker:
             self._on_state(True)
             self._wake()
 
-    def failed(self, code: str) -> None:
+    def failed(self, code: str, *, the_one_try: bool = False) -> None:
         """Note a failure; one that says nothing about the other side does not count."""
         if code not in self._opens_on:
             return
@@ -81,7 +81,7 @@ class Breaker:
         if self._open_until is None:
             log.warning("breaker_opened", code=code, pause=self._pause)
             self._on_state(False)
-        elif self._trying:
+        elif the_one_try:
             self._pause = min(self._pause * 2, self._pause_max)
         else:
             return  # it was under way when the breaker opened, and says nothing new

@@ -20,7 +20,7 @@ from shared.messaging.failure_policy import as_failure
 from shared.messaging.message import Message
 from shared.messaging.stage_watch import StageWatch
 from shared.upload.decisions import due_input, record, record_failure, start_generation
-from shared.upload.errors import FencedError, LeaseHeldError, UploadNotFoundError
+from shared.upload.errors import FencedError, LeaseHeldError, StageFailure, UploadNotFoundError
 from shared.upload.saga import SAGA, StageSpec
 from shared.upload.upload import Upload
 
@@ -113,7 +113,7 @@ class StageConsumer:
             work = self._first_hand(message) or await self._look(message)
             while work is not None:
                 try:
-                    await self._do(work, message)
+                    await self._do(work, message, the_one_try=the_one_try)
                 except ConflictError:
                     work = await self._look(message)
                 else:
@@ -147,7 +147,7 @@ class StageConsumer:
             return None
         return Work(event, upload.version, upload.attempt, upload)
 
-    async def _do(self, work: Work, message: Message) -> None:
+    async def _do(self, work: Work, message: Message, *, the_one_try: bool) -> None:
         context = StageContext(work, self._store, message)
         try:
             async with asyncio.timeout(self.spec.timeout):
@@ -155,9 +155,12 @@ class StageConsumer:
         except (ConflictError, FencedError, LeaseHeldError):
             raise
         except Exception as error:  # noqa: BLE001 — whatever it is, the run has to be told
-            await self._record_failure(work, message, error, context)
+            failure = as_failure(error, call_under_way=context.call is not None)
+            self._breaker.failed(failure.code, the_one_try=the_one_try)
+            await self._record_failure(work, message, error, failure, context)
         else:
-            self._breaker.succeeded()
+            if context.call is not None:  # A picture that a dead worker left says nothing of the provider.
+                self._breaker.succeeded()
             await self._record(work, message, made if isinstance(made, tuple) else (made,))
             self._watch.done(work.attempt, context.seconds)
 
@@ -173,9 +176,9 @@ class StageConsumer:
             else:
                 return
 
-    async def _record_failure(self, work: Work, message: Message, error: Exception, context: StageContext) -> None:
-        failure = as_failure(error, call_under_way=context.call is not None)
-        self._breaker.failed(failure.code)
+    async def _record_failure(
+        self, work: Work, message: Message, error: Exception, failure: StageFailure, context: StageContext
+    ) -> None:
         while True:
             upload = await self._store.load(work.event.upload_id)
             failed = record_failure(

@@ -113,7 +113,7 @@ async def test_a_try_that_fails_doubles_the_pause_up_to_its_limit():
         pauses.append(round(breaker._open_until - began))
         breaker._open_until = began  # the pause is over
         assert await breaker.wait()
-        breaker.failed("DOWN")
+        breaker.failed("DOWN", the_one_try=True)
         breaker.tried()
 
     assert pauses == [10, 20, 25, 25]
@@ -124,8 +124,14 @@ async def test_failures_of_what_was_under_way_when_it_opened_make_the_pause_no_l
     began = asyncio.get_running_loop().time()
     for _ in range(32):
         breaker.failed("DOWN")
-
     assert round(breaker._open_until - began) == 10
+
+    breaker._open_until = began
+    assert await breaker.wait()
+    for _ in range(32):
+        breaker.failed("DOWN")
+    breaker.tried()
+    assert await asyncio.wait_for(breaker.wait(), 5)
 
 
 async def test_it_says_once_that_it_opened_and_once_that_it_closed():

@@ -255,23 +255,39 @@ async def test_nothing_is_taken_up_while_what_the_stage_calls_is_down():
     assert handler.asked == 0
 
 
-async def test_a_message_with_nothing_to_do_does_not_use_up_the_try_that_a_broken_side_is_given():
-    """A queue full of repeated messages would hold the real ones behind it for a pause each."""
-    over, due = a_run_up_to(ImageValidated), a_run_up_to(ProcessingRequested)
-    handler = Handler(ImageValidated)
+def an_open_breaker():
+    """Give a breaker whose first pause is over in a moment, and whose next would outlast the test."""
     breaker = Breaker(frozenset({"DOWN"}), threshold=1, pause=0.05)
     breaker.failed("DOWN")
-    breaker._pause = 60  # what the next would wait, were a try taken for one that failed
-    store = Counting(*over)
-    stage = StageConsumer(Stage.VALIDATING, handler, store, breaker)
+    breaker._pause = 60
+    return breaker
+
+
+async def test_a_message_with_nothing_to_do_does_not_use_up_the_try_that_a_broken_side_is_given():
+    """A queue full of repeated messages would hold the real ones behind it for a pause each."""
+    over, due = a_run_up_to(ImageGenerated), a_run_up_to(ImageValidated)
+    handler, breaker, store = Handler(ImageGenerated, claims=True), an_open_breaker(), Counting(*over)
+    stage = StageConsumer(Stage.GENERATING, handler, store, breaker)
 
     for _ in range(3):
-        await asyncio.wait_for(stage.handle(Message(event=over[-2])), 5)
+        await asyncio.wait_for(stage.handle(Message(event=due[-1])), 5)
+    assert handler.asked == 0
     store.streams[UPLOAD] = list(due)
     await asyncio.wait_for(stage.handle(Message(event=due[-1])), 5)
 
     assert handler.asked == 1
     assert breaker.closed
+
+
+async def test_work_that_needed_no_call_says_nothing_of_the_other_side():
+    due = a_run_up_to(ImageValidated)
+    breaker = an_open_breaker()
+    stage = StageConsumer(Stage.GENERATING, Handler(ImageGenerated), Counting(*due), breaker)
+
+    await asyncio.wait_for(stage.handle(Message(event=due[-1])), 5)
+
+    assert not breaker.closed
+    assert await asyncio.wait_for(breaker.wait(), 5)
 
 
 async def test_an_upload_that_was_never_asked_for_is_not_worked_on():
