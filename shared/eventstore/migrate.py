@@ -10,11 +10,13 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from yoyo import get_backend, read_migrations
 
+from shared.projection.rebuild import REBUILDING
+
 _LOCK = 0x6461726B  # "dark": the advisory lock that lets one migration run at a time
 
 
 def migrate(database_url: str) -> list[str]:
-    """Apply what is missing and name it; an empty list where the schema was up to date.
+    """Apply what is missing and name it; an empty list where the schema was up to date. Waits for a rebuild to end.
 
     Safe to run twice and from several places at once. A run that was killed leaves nothing that stops the next one: the
     advisory lock goes with its connection, and yoyo's own lock row is cleared by whoever holds that lock.
@@ -25,6 +27,9 @@ def migrate(database_url: str) -> list[str]:
         with _backend(database_url) as backend:
             backend.break_lock()
             missing = backend.to_apply(_migrations())
+            if missing:
+                # A rebuild swaps in a table of the shape that `uploads` had when it began.
+                conn.execute("SELECT pg_advisory_lock(%s)", (REBUILDING,))
             with backend.lock():
                 backend.apply_migrations(missing)
             return [migration.id for migration in missing]

@@ -39,7 +39,8 @@ SELECT format(
 )
 FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = 'uploads'::regclass
 """
-_LOCK = 0x64617275  # "daru": the advisory lock that lets one rebuild run at a time
+REBUILDING = 0x64617275  # "daru"
+"""The advisory lock that lets one rebuild run at a time, and no migration beside it."""
 
 
 class RebuildReport(msgspec.Struct, frozen=True):
@@ -85,7 +86,7 @@ class _Counted:
 
 def _take_turn(conn: psycopg.Connection) -> None:
     """Wait for another rebuild to end. The lock goes with the connection, however this one ends."""
-    conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    conn.execute("SELECT pg_advisory_lock(%s)", (REBUILDING,))
     conn.commit()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.migrate import migrate, pending
+from shared.projection.rebuild import REBUILDING
 from shared.projection.uploads import changes_of
 from tests.builders import A_WHOLE_RUN, a_stream
 from tests.integration.eventstore.opened import asked
@@ -68,6 +69,18 @@ def test_several_processes_at_once_all_succeed(empty_database_url):
     ends = [process.communicate(timeout=60) for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0, 0], ends
+    assert pending(empty_database_url) == []
+
+
+def test_a_migration_waits_for_a_rebuild_which_would_swap_in_a_table_of_the_old_shape(empty_database_url):
+    with psycopg.connect(empty_database_url, autocommit=True) as rebuilding:
+        rebuilding.execute("SELECT pg_advisory_lock(%s)", (REBUILDING,))
+        migrating = started(empty_database_url)
+        waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        eventually(lambda: asked(empty_database_url, waits) != [], within=30)
+        assert pending(empty_database_url) == MIGRATIONS
+    assert migrating.wait(timeout=60) == 0
+    migrating.communicate()
     assert pending(empty_database_url) == []
 
 
