@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
+import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import (
@@ -17,6 +18,8 @@ from contracts.events import (
     decode,
 )
 from shared.upload.saga import ROUTES, WATCH_EVERY, direct_queue
+
+log = structlog.get_logger(__name__)
 
 EXCHANGE = ""
 """Target of a row whose event goes to the topic exchange."""
@@ -116,6 +119,19 @@ RETURNING o.target, o.causation_id, o.traceparent, o.available_at, e.state
 """
 
 
+def _row(columns: tuple[str, str | None, str | None, dt.datetime, bytes]) -> OutboxRow | None:
+    """Read what was claimed. What a newer release wrote is left claimed: its own dispatcher takes it up after CLAIM."""
+    target, causation_id, traceparent, available_at, state = columns
+    try:
+        event = decode(bytes(state))
+    except msgspec.DecodeError as error:
+        log.error("outbox_row_unreadable", target=target, error=str(error))  # noqa: TRY400 — says it all
+        return None
+    return OutboxRow(
+        event=event, target=target, available_at=available_at, causation_id=causation_id, traceparent=traceparent
+    )
+
+
 class OutboxSweep:
     """The dispatcher's side of the table: claim what is due, and settle what was done with it.
 
@@ -133,16 +149,7 @@ class OutboxSweep:
         async with self._pool.connection() as conn:
             curs = await conn.execute(_CLAIM, {"claim": CLAIM, "limit": limit, "all": not only_watches}, prepare=False)
             rows = await curs.fetchall()
-        return [
-            OutboxRow(
-                event=decode(bytes(state)),
-                target=target,
-                available_at=available_at,
-                causation_id=causation_id,
-                traceparent=traceparent,
-            )
-            for target, causation_id, traceparent, available_at, state in rows
-        ]
+        return [row for row in map(_row, rows) if row is not None]
 
     async def settle(self, keys: Sequence[RowKey]) -> None:
         """Remove rows that were handed on."""

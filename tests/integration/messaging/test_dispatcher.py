@@ -117,6 +117,22 @@ async def test_a_claim_takes_what_it_may_also_after_many_that_found_nothing(data
         assert [len(await parts.sweep.claim(7)) for _ in range(6)] == [7, 7, 7, 7, 2, 0]
 
 
+async def test_a_row_that_cannot_be_read_is_left_and_does_not_hold_up_the_others(database_url):
+    """A newer release, beside this one during a rollout, may have written it."""
+    strange, known = a_live_run(), a_live_run()
+    async with opened(database_url) as parts:
+        for stream in (strange, known):
+            await parts.append(*stream)
+        unknown = 'UPDATE upload_events SET state = \'{"type": "FromTheFuture"}\' WHERE originator_id = %s'
+        asked(database_url, unknown, strange[0].upload_id)
+        due_now(database_url, EXCHANGE)
+
+        rows = await parts.sweep.claim(9)
+
+        assert [row.event for row in rows] == [known[1]]
+        assert asked(database_url, "SELECT count(*) FROM outbox WHERE target = ''") == [(2,)]
+
+
 async def test_a_claimed_row_is_not_due_again_before_its_claim_runs_out_and_is_due_then(database_url):
     async with opened(database_url) as parts:
         await parts.append(*a_run_up_to(ProcessingRequested))
