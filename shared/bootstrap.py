@@ -152,7 +152,7 @@ class Runtime:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, or until something in the background dies, which is raised."""
         end_traces = traces.start(self.settings.telemetry.otel_exporter_otlp_endpoint, self.service)
-        self.commits.start()
+        writing = self.commits.start()
         await self.pool.open()
         tasks = [asyncio.ensure_future(run()) for run in self._background]
         # In the background: a broker that is away must not keep a gateway from answering.
@@ -160,7 +160,7 @@ class Runtime:
         stopped = asyncio.create_task(stop.wait())
         tasks.append(connecting)
         try:
-            watched = {stopped, *tasks}
+            watched = {stopped, writing, *tasks}
             while not stopped.done():
                 done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:

@@ -90,9 +90,10 @@ class GroupCommit:
         self._writer: asyncio.Task[None] | None = None
         self._closing = False
 
-    def start(self) -> None:
-        """Begin to write. Call on the event loop."""
+    def start(self) -> asyncio.Task[None]:
+        """Begin to write; call on the event loop. The task ends with `close`, or with an error that nobody foresaw."""
         self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name="group-commit")
+        return self._writer
 
     async def append(self, events: Sequence[Event], outbox: Sequence[OutboxRow], *, wait: float | None = None) -> None:
         """Commit consecutive events of one upload with their outbox rows; the rows due now are handed on right after.
@@ -127,7 +128,7 @@ class GroupCommit:
         self._closing = True
         self._wake.set()
         if self._writer is not None:
-            await self._writer
+            await asyncio.wait((self._writer,))
         if self._announcing is not None:
             await self._announcing
         self._thread.shutdown(wait=False)

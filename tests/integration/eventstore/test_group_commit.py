@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from eventsourcing.persistence import PersistenceError
+from eventsourcing.persistence import IntegrityError, PersistenceError
 
 from contracts.events import ImageGenerated, ImageValidated, ProcessingFailed, ProcessingRequested, UploadRegistered
-from shared.eventstore.group_commit import ConflictError, StoreUnavailableError
+from shared.eventstore.group_commit import ConflictError, GroupCommit, StoreUnavailableError
 from shared.eventstore.migrate import migrate
 from tests.builders import A_WHOLE_RUN, a_run_up_to, a_stream, an_event
 from tests.integration.eventstore.opened import asked, counted, opened, stored
@@ -32,6 +32,26 @@ async def test_events_read_model_and_outbox_are_there_once_an_append_returns(dat
         assert stored(database_url) == stream
         assert asked(database_url, "SELECT status, stage, version FROM uploads") == [("processing", "validating", 2)]
         assert asked(database_url, "SELECT version, target FROM outbox ORDER BY target") == [(2, ""), (2, "watch")]
+
+
+async def test_a_writer_that_dies_of_what_nobody_foresaw_is_seen_to_die():
+    """Whoever runs the process watches its task: appends would wait for ever, and every probe say that all is well."""
+
+    class Broken:
+        def record(self, *_, **__):
+            raise IntegrityError
+
+        def states(self, _):
+            raise PersistenceError("unforeseen")
+
+    commits = GroupCommit(Broken(), on_committed=lambda _: None)
+    writing = commits.start()
+    append = asyncio.create_task(commits.append(a_stream(UploadRegistered), []))
+
+    with pytest.raises(PersistenceError, match="unforeseen"):
+        await asyncio.wait_for(writing, 5)
+    append.cancel()
+    await asyncio.wait_for(commits.close(), 5)
 
 
 async def test_what_is_due_now_is_handed_on_and_what_is_due_later_is_not(database_url):
