@@ -22,6 +22,8 @@ from shared.projection.queries import UploadQueries
 
 ROUTE = "/api/status/"
 ID_LENGTH = 36
+ORIGIN_LENGTH = 255
+"""Bytes of an origin that is remembered: it is the client's to choose."""
 KEPT = 60.0
 """Seconds that an answer is given again: the signed URL in it lives that much longer than is promised."""
 ROOM = 8_192
@@ -131,12 +133,14 @@ class _Note:
 
 
 def _key(scope: HTTPScope) -> Key | None:
-    """Give the key of a status's answer; None for all else, and where no token was sent."""
+    """Give the key of a status's answer; None for all else, where no token was sent, or a long origin."""
     path = scope["path"]
     if not path.startswith(ROUTE) or len(path) != len(ROUTE) + ID_LENGTH or scope["method"] != "GET":
         return None
-    token = _header(scope["headers"], b"x-session-token")
-    return (path, hashlib.sha256(token).digest(), _header(scope["headers"], b"origin")) if token else None
+    token, origin = (_header(scope["headers"], name) for name in (b"x-session-token", b"origin"))
+    if not token or len(origin or b"") > ORIGIN_LENGTH:
+        return None
+    return path, hashlib.sha256(token).digest(), origin
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:

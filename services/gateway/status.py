@@ -16,6 +16,7 @@ from services.gateway.openapi import OWNER, described
 from services.gateway.parts import Hot
 from services.gateway.problem_docs import problems
 from services.gateway.sessions import SessionToken, token_present
+from services.gateway.streams import admit
 from shared.projection.changes import UploadChanges
 from shared.projection.queries import UploadQueries, UploadRow
 
@@ -45,7 +46,7 @@ IfNoneMatch = Annotated[
     security=OWNER,
     responses={
         304: ResponseSpec(None, description="The job is as `If-None-Match` says."),
-        **problems("INVALID_REQUEST", "INVALID_SESSION_TOKEN", "UPLOAD_NOT_FOUND", "UNAVAILABLE"),
+        **problems("INVALID_REQUEST", "INVALID_SESSION_TOKEN", "UPLOAD_NOT_FOUND", "RATE_LIMITED", "UNAVAILABLE"),
     },
 )
 async def get_status(
@@ -60,7 +61,7 @@ async def get_status(
     row = await own_upload(hot.reads, upload_id, session_token)
     if wait and str(row.version) in known_tags(if_none_match):
         row = await _news(upload_id, row, wait, hot.reads, hot.changes)
-    headers = {"ETag": tag_of(row.version), "Cache-Control": "private, no-cache"}
+    headers = {"ETag": tag_of(row.version)}
     if knows(if_none_match, row.version):
         return Response(None, status_code=304, headers=headers)  # type: ignore[arg-type]  # a 304 has no body
     return Response(await status_of(row, hot.objects), headers=headers)
@@ -70,6 +71,7 @@ async def _news(
     upload_id: UUID, row: UploadRow, wait: float, reads: UploadQueries, changes: UploadChanges
 ) -> UploadRow:
     """Wait until the row has changed, or the time is over; give the row as it is then."""
+    admit(changes, upload_id)
     with changes.watch(upload_id) as watch:
         # Again, now that nothing can be missed any more.
         latest = await reads.get(upload_id) or row

@@ -4,10 +4,14 @@ import contextlib
 import threading
 import time
 import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import psycopg
 import pytest
 
+from services.gateway.streams import WAITERS_AT_ONE
 from tests.integration.gateway.gateways import problem
 from tests.integration.gateway.runs import a_run
 
@@ -82,6 +86,20 @@ def test_a_long_poll_without_a_change_is_a_304_when_its_time_is_over(gateway):
         with polling(gateway, run, headers, tag, wait=0.3) as answer:
             got = answer()
     assert (got.status_code, got.headers["ETag"]) == (304, tag)
+
+
+def test_one_upload_has_only_so_many_long_polls(gateway):
+    with a_run(gateway) as (run, headers), ThreadPoolExecutor(WAITERS_AT_ONE + 8) as pool:
+        sent = {**headers, "If-None-Match": tag_of(gateway, run, headers)}
+        path = f"/api/status/{run.upload_id}?wait=3"
+        answers = list(
+            pool.map(lambda _: httpx.get(gateway.url + path, headers=sent, timeout=30), range(WAITERS_AT_ONE + 8))
+        )
+    codes = Counter(answer.status_code for answer in answers)
+    assert codes == {304: WAITERS_AT_ONE, 429: 8}
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert int(problem(refused, 429, "RATE_LIMITED")["status"]) == 429
+    assert "Retry-After" in refused.headers
 
 
 def test_a_long_poll_for_what_has_changed_already_does_not_wait(gateway):

@@ -89,7 +89,7 @@ def test_an_answer_from_memory_is_the_same_but_for_its_request_id(two_gateways):
     assert "previewUrl" in first.json()
     assert first.headers.pop("X-Request-Id") != again.headers.pop("X-Request-Id")
     assert {**first.headers, "date": ""} == {**again.headers, "date": ""}
-    assert again.headers["Cache-Control"] == "private, no-cache"
+    assert again.headers["Cache-Control"] == "no-store"
 
 
 def test_memory_serves_the_owner_only(two_gateways):

@@ -24,7 +24,7 @@ class Application:
     async def __call__(self, scope, receive, send):
         self.asked += 1
         scope["path_template"] = "/api/status/{jobId}"
-        head = [(b"content-type", b"application/json"), (b"cache-control", b"private, no-cache")]
+        head = [(b"content-type", b"application/json"), (b"vary", b"Origin")]
         if self.status in {200, 304}:
             head.append((b"etag", b'W/"%d"' % self.version))
         await send({"type": "http.response.start", "status": self.status, "headers": head})
@@ -98,7 +98,7 @@ async def test_a_change_is_seen_at_once(gateway):
 async def test_who_knows_it_is_told_so_from_memory_whether_a_200_or_a_304_was_remembered(gateway, tags):
     await gateway.get()
     assert await gateway.get(if_none_match=tags) == (
-        304, {b"cache-control": b"private, no-cache", b"etag": b'W/"1"'}, b"")  # fmt: skip
+        304, {b"vary": b"Origin", b"etag": b'W/"1"'}, b"")  # fmt: skip
     gateway.app.version, gateway.app.status = 2, 304
     await gateway.get(if_none_match='W/"2"')
     assert (await gateway.get(if_none_match='W/"2"'))[0] == 304
@@ -146,6 +146,12 @@ async def test_an_upload_that_is_gone_is_not_answered_from_memory(gateway):
     await gateway.get()
     gateway.app.version, gateway.app.status = None, 404
     assert (await gateway.get())[0] == 404
+
+
+async def test_what_a_client_may_make_long_is_not_kept(gateway):
+    for _ in range(2):
+        await gateway.get(origin="https://" + "a" * 300)
+    assert gateway.app.asked == 2
 
 
 async def test_an_answer_is_made_anew_after_its_time(gateway, monkeypatch):
