@@ -99,8 +99,8 @@ async def _under_fire(faults: Faults, load: Load, sagas: int) -> None:
         if firing in done:
             firing.result()
         console.print(f"{len(load.accepted)}/{sagas} accepted, {sum(faults.counts.values())} faults", highlight=False)
-    firing.cancel()
-    await asyncio.gather(firing, return_exceptions=True)
+    faults.end()
+    await firing
     loading.result()
 
 

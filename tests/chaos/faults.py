@@ -37,6 +37,7 @@ class Faults:
         self._stack, self._postgres, self._rabbit, self._gemini, self._echo = stack, postgres, rabbit, gemini, echo
         self._mode = mode
         self._pause = pause
+        self._over = False
         self._schedule: dict[str, tuple[int, Fault]] = {
             "service killed": (8, self._kill),
             "service frozen": (4, self._freeze),
@@ -47,15 +48,19 @@ class Faults:
         }
 
     async def run(self) -> None:
-        """Inject faults until cancelled; each kind comes once before chance decides, so that every one is seen."""
+        """Inject faults until `end`; each kind comes once before chance decides, so that every one is seen."""
         names = list(self._schedule)
         first = self._random.sample(names, len(names))
-        while True:
+        while not self._over:
             await asyncio.sleep(self._random.uniform(0.3, 1.7) * self._pause)
             weights = [self._schedule[name][0] for name in names]
             name = first.pop() if first else self._random.choices(names, weights)[0]
             await self._schedule[name][1]()
             self.counts[name] += 1
+
+    def end(self) -> None:
+        """Have `run` return once the fault under way is mended: broken off, it would leave a server down."""
+        self._over = True
 
     async def _kill(self) -> None:
         name = self._random.choice(sorted(self._stack.processes))
