@@ -86,8 +86,9 @@ def create_app(runtime: Runtime, changes: UploadChanges) -> ASGIApp:
 
 def _parts(runtime: Runtime, changes: UploadChanges, reads: UploadQueries) -> dict[str, object]:
     pending = PendingUploads(runtime.pool)
+    streams = StatusStreams(Histories(runtime.pool), changes, runtime.objects)
     return {
-        "hot": HotParts(runtime.store, reads, runtime.objects, changes),
+        "hot": HotParts(runtime.store, reads, runtime.objects, changes, streams),
         "store": runtime.store,
         "reads": reads,
         "objects": runtime.objects,
@@ -96,7 +97,7 @@ def _parts(runtime: Runtime, changes: UploadChanges, reads: UploadQueries) -> di
         "pool": runtime.pool,
         "analytics": runtime.settings.analytics,
         "carrier": runtime.transport,
-        "streams": StatusStreams(Histories(runtime.pool), changes, runtime.objects),
+        "streams": streams,
         "direct": DirectUploads(runtime.store, reads, pending, runtime.objects, runtime.cpu),
     }
 

@@ -37,6 +37,7 @@ class HotParts(NamedTuple):
     reads: UploadQueries
     objects: ObjectStore
     changes: UploadChanges
+    streams: StatusStreams
 
 
 Hot = NamedDependency[SkipValidation[HotParts]]

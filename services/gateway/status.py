@@ -16,7 +16,6 @@ from services.gateway.openapi import OWNER, described
 from services.gateway.parts import Hot
 from services.gateway.problem_docs import problems
 from services.gateway.sessions import SessionToken, token_present
-from services.gateway.streams import admit
 from shared.projection.changes import UploadChanges
 from shared.projection.queries import UploadQueries, UploadRow
 
@@ -60,6 +59,7 @@ async def get_status(
     upload_id = as_upload_id(job_id)
     row = await own_upload(hot.reads, upload_id, session_token)
     if wait and str(row.version) in known_tags(if_none_match):
+        hot.streams.admit(upload_id)
         row = await _news(upload_id, row, wait, hot.reads, hot.changes)
     headers = {"ETag": tag_of(row.version)}
     if knows(if_none_match, row.version):
@@ -71,7 +71,6 @@ async def _news(
     upload_id: UUID, row: UploadRow, wait: float, reads: UploadQueries, changes: UploadChanges
 ) -> UploadRow:
     """Wait until the row has changed, or the time is over; give the row as it is then."""
-    admit(changes, upload_id)
     with changes.watch(upload_id) as watch:
         # Again, now that nothing can be missed any more.
         latest = await reads.get(upload_id) or row

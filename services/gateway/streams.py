@@ -38,13 +38,6 @@ WAITERS = 10_000
 WAITERS_AT_ONE = 32
 """Likewise for one upload: one token must not fill the process."""
 
-
-def admit(changes: UploadChanges, upload_id: UUID) -> None:
-    """Raise RateLimitedError where as many wait in this process, or for this upload, as may."""
-    if changes.waiting >= WAITERS or changes.waiting_at(upload_id) >= WAITERS_AT_ONE:
-        raise RateLimitedError(READ_AGAIN)
-
-
 ENDED = frozenset({Status.COMPLETED, Status.FAILED})
 
 
@@ -60,8 +53,9 @@ class StatusStreams:
         self._heartbeat = heartbeat
 
     def admit(self, upload_id: UUID) -> None:
-        """Raise RateLimitedError where there are as many waiters as there may be."""
-        admit(self._changes, upload_id)
+        """Raise RateLimitedError where as many wait in this process, or for this upload, as may: polls count too."""
+        if self._changes.waiting >= WAITERS or self._changes.waiting_at(upload_id) >= WAITERS_AT_ONE:
+            raise RateLimitedError(READ_AGAIN)
 
     async def lines(self, upload_id: UUID, last_event_id: int) -> AsyncIterator[bytes]:
         """Give the stream's bytes, until the run has ended or the process does."""
