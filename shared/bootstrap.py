@@ -11,29 +11,29 @@ from typing import Any, Protocol
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import Stage
-from shared.cpu import CpuPool
+from shared.cpu_pool import CpuPool
+from shared.database.conninfo import patient_conninfo
 from shared.eventstore.application import UploadsApplication
-from shared.eventstore.conninfo import patient_conninfo
 from shared.eventstore.group_commit import GroupCommit
-from shared.eventstore.histories import Histories
 from shared.eventstore.outbox import OutboxRow, OutboxSweep
-from shared.eventstore.replay_work import ReplayWork
 from shared.eventstore.store import EventStore
-from shared.messaging.backlog import Backlog
-from shared.messaging.breaker import Breaker
-from shared.messaging.dispatcher import Dispatcher
-from shared.messaging.embedded import EmbeddedTransport
+from shared.eventstore.stream_reader import Histories
+from shared.messaging.embedded_transport import EmbeddedTransport
 from shared.messaging.message import Consumer, Transport
-from shared.messaging.rabbit import RabbitTransport
+from shared.messaging.rabbit_transport import RabbitTransport
 from shared.messaging.relay import Relay
-from shared.messaging.stage import Handler, StageConsumer
-from shared.messaging.watched import WatchedConsumer
 from shared.observability import logs, traces
 from shared.observability.health_server import HealthServer
 from shared.observability.metrics import BREAKER_OPEN, COMMIT_APPENDS, COMMIT_SECONDS
 from shared.observability.readiness import Readiness
-from shared.replay.runner import ReplayRunner
+from shared.operations.replay_leases import ReplayWork
+from shared.operations.replay_runner import ReplayRunner
 from shared.settings import Settings, SettingsError
+from shared.stages.backlog import Backlog
+from shared.stages.circuit_breaker import Breaker
+from shared.stages.consumer import Handler, StageConsumer
+from shared.stages.dispatcher import Dispatcher
+from shared.stages.message_telemetry import WatchedConsumer
 from shared.storage.open import open_object_store
 from shared.storage.port import ObjectStore
 from shared.upload.saga import SAGA

@@ -37,7 +37,7 @@ def rabbit() -> Iterator[RabbitServer]:
 @pytest.fixture(scope="session")
 def template_database(postgres: PostgresServer) -> Iterator[str]:
     """Name a database with the schema in it, which the tests' databases are copied from."""
-    from shared.eventstore.migrate import migrate  # noqa: PLC0415 - its fault is the fault of the tests that need it
+    from shared.database.migrate import migrate  # noqa: PLC0415 - its fault is the fault of the tests that need it
 
     url = postgres.create_database()
     migrate(url)

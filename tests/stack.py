@@ -63,7 +63,7 @@ class Stack:
         for name in services:
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "services.operator.cli", "serve", name.partition("#")[0]],
+                    [sys.executable, "-m", "services.cli.main", "serve", name.partition("#")[0]],
                     env=self.env,
                     stdout=log,
                     stderr=log,

@@ -8,34 +8,34 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, ControllerRouterHandler
 
-from services.gateway.direct import DirectUploads
-from services.gateway.edge import edge
-from services.gateway.events import stream_status
+from services.gateway.dependencies import HotParts, provided
 from services.gateway.health import live, ready
-from services.gateway.janitor import Janitor
-from services.gateway.limits import CallLimits
-from services.gateway.objects import get_object, put_object
-from services.gateway.openapi import openapi_config
-from services.gateway.ops import ops_routes
+from services.gateway.http.problems import problem_response
+from services.gateway.http.rate_limits import CallLimits
+from services.gateway.jobs.events import stream_status
+from services.gateway.jobs.results import get_result
+from services.gateway.jobs.start import retry_processing, start_processing
+from services.gateway.jobs.status import get_status
+from services.gateway.jobs.status_cache import remembering
+from services.gateway.jobs.status_streams import StatusStreams
+from services.gateway.middleware.headers import edge
+from services.gateway.middleware.telemetry import get_metrics, watched
+from services.gateway.openapi.document import openapi_config
+from services.gateway.operators.routes import ops_routes
 from services.gateway.pages import nothing_here, page_routes
-from services.gateway.parts import HotParts, provided
-from services.gateway.presign import complete_upload, presign_upload
-from services.gateway.problems import problem_response
-from services.gateway.process import retry_processing, start_processing
-from services.gateway.remembered import remembering
-from services.gateway.results import get_result
 from services.gateway.server import serve
-from services.gateway.status import get_status
-from services.gateway.streams import StatusStreams
-from services.gateway.uploads import create_upload
-from services.gateway.watched import get_metrics, watched
+from services.gateway.uploads.create import create_upload
+from services.gateway.uploads.direct_uploads import DirectUploads
+from services.gateway.uploads.janitor import Janitor
+from services.gateway.uploads.objects import get_object, put_object
+from services.gateway.uploads.presign import complete_upload, presign_upload
 from shared.bootstrap import Runtime
-from shared.eventstore.conninfo import patient_conninfo
-from shared.eventstore.histories import Histories
+from shared.database.conninfo import patient_conninfo
+from shared.database.rate_limits import RateLimits
 from shared.eventstore.pending_uploads import PendingUploads
-from shared.eventstore.rate_limits import RateLimits
-from shared.projection.changes import UploadChanges
-from shared.projection.queries import UploadQueries
+from shared.eventstore.stream_reader import Histories
+from shared.read_model.changes import UploadChanges
+from shared.read_model.queries import UploadQueries
 from shared.settings import Settings
 from shared.storage.local import LocalObjectStore
 

@@ -4,8 +4,8 @@ from litestar import Response, get
 from psycopg import Error as DatabaseError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from services.gateway.parts import Carrier, Objects, Pool
-from services.gateway.patience import patient
+from services.gateway.dependencies import Carrier, Objects, Pool
+from services.gateway.http.deadlines import patient
 from shared.storage.port import ObjectStore, ObjectStoreError
 
 

@@ -9,7 +9,7 @@ from contracts.events import ImageGenerated, ImageValidated
 from services.generator.prepare import CONTENT_TYPE, prepare
 from services.generator.provider import GeneratedImage, Provider
 from shared.imaging import CpuPool, ImageHeader, ImageRefused, read_header
-from shared.messaging.stage import StageContext
+from shared.stages.consumer import StageContext
 from shared.storage.keys import generated_key
 from shared.storage.port import ObjectStore
 from shared.upload.errors import FinalFailure, RetryableFailure

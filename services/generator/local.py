@@ -9,7 +9,7 @@ import functools
 import pyvips
 
 from services.generator.provider import GeneratedImage
-from shared.cpu import CpuBusyError, CpuPool
+from shared.cpu_pool import CpuBusyError, CpuPool
 from shared.imaging.codec import open_fitted, to_jpeg
 from shared.imaging.limits import ImageRefused
 from shared.upload.errors import FinalFailure, RetryableFailure

@@ -1,7 +1,7 @@
 """ImageGenerated → ResultStored: the picture gets its final key and its result id."""
 
 from contracts.events import ImageGenerated, ResultStored
-from shared.messaging.stage import StageContext
+from shared.stages.consumer import StageContext
 from shared.storage.keys import result_id, result_key
 from shared.storage.port import ObjectStore
 

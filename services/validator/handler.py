@@ -3,7 +3,7 @@
 from contracts.events import ImageValidated, ProcessingRequested
 from services.validator.checks import check
 from shared.imaging import CpuPool, ImageRefused
-from shared.messaging.stage import StageContext
+from shared.stages.consumer import StageContext
 from shared.storage.port import ObjectStore
 from shared.upload.errors import FinalFailure
 

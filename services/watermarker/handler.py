@@ -3,7 +3,7 @@
 from contracts.events import PreviewWatermarked, ProcessingCompleted, ResultStored
 from services.watermarker.watermark import stamp
 from shared.imaging import CpuPool, ImageRefused
-from shared.messaging.stage import StageContext
+from shared.stages.consumer import StageContext
 from shared.storage.keys import preview_key
 from shared.storage.port import ObjectStore
 from shared.upload.errors import FinalFailure

@@ -12,7 +12,7 @@ from eventsourcing.utils import Environment
 from psycopg.conninfo import conninfo_to_dict
 
 from contracts.events import Event
-from shared.eventstore.conninfo import patient_conninfo
+from shared.database.conninfo import patient_conninfo
 from shared.eventstore.mapper import EventMapper
 from shared.eventstore.recorder import UploadRecorder
 from shared.upload.errors import UploadNotFoundError

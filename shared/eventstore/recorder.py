@@ -13,8 +13,8 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 
 from contracts.events import UploadErased
 from shared.eventstore.outbox import OutboxRow, RowKey
-from shared.projection.notices import CHANNEL, pack
 from shared.projection.uploads import COLUMNS, STATED, RowChange
+from shared.read_model.notifications import CHANNEL, pack
 
 _TYPES = {
     "id": "uuid",

@@ -77,8 +77,3 @@ class EventStore:
                     raise StoreUnavailableError(str(error)) from error
             await asyncio.sleep(pause * random.uniform(0.75, 1.25))
             pause = min(pause * 2, RETRY_MAX)
-
-
-def utc_now() -> dt.datetime:
-    """Give this instant, in UTC."""
-    return dt.datetime.now(dt.UTC)

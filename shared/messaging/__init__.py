@@ -1,1 +1,1 @@
-"""How events travel and how stages react: RabbitMQ through FastStream, or embedded in one process."""
+"""How events travel: the outbox's relay, RabbitMQ or an embedded transport, queues, consumers and dead letters."""

@@ -1,1 +1,1 @@
-"""The read model `uploads`: from event to row change, and what readers ask of it."""
+"""The projection: from an event to the change of its upload's row in the read model. Pure."""

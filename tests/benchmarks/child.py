@@ -19,7 +19,7 @@ _LONGEST_SIDE = 1600
 
 
 def rebuild(url: str) -> Callable[[], object]:
-    work = import_module("shared.projection.rebuild").rebuild
+    work = import_module("shared.read_model.rebuild").rebuild
     return lambda: {"uploads": work(url).uploads}
 
 

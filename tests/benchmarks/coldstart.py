@@ -115,7 +115,7 @@ def _dev(data: Path, got: Got, kind: str) -> None:
     began = time.perf_counter()
     with said.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.operator.cli", "dev", "--data", str(data)], env=env, stdout=log, stderr=log
+            [sys.executable, "-m", "services.cli.main", "dev", "--data", str(data)], env=env, stdout=log, stderr=log
         )
     try:
         eventually(lambda: answers(port), within=_PATIENCE, every=_EVERY, or_show=said.read_text)

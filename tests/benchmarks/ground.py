@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from shared.eventstore.migrate import migrate
+from shared.database.migrate import migrate
 from tests.benchmarks import streams
 from tests.servers import PostgresServer, RabbitServer, open_postgres, open_rabbit
 

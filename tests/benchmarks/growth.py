@@ -10,7 +10,7 @@ import msgspec
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import Stage, Status
-from shared.projection.runs import RunFilter, RunQueries
+from shared.operations.runs import RunFilter, RunQueries
 from tests.benchmarks import streams
 from tests.benchmarks.append import IN_FLIGHT, rate, requests
 from tests.benchmarks.ground import Ground, p50

@@ -14,7 +14,7 @@ from contracts.events import (
     ProcessingCompleted,
     ResultStored,
 )
-from services.operator.console import run, settings_or_exit
+from services.cli.console import run, settings_or_exit
 from shared.bootstrap import rabbit_runtime, stop_on_signals
 from shared.storage.keys import generated_key, preview_key, result_id, result_key
 from shared.upload.saga import STAGE_OF_QUEUE

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from contracts.events import ReplayRequested, Stage
-from shared.eventstore.store import utc_now
-from shared.projection.runs import Selection
-from shared.replay.bulk import Pacing, standing, start_bulk
-from shared.replay.desk import Desk, open_desk
-from shared.replay.runner import CHUNK
+from shared.clock import utc_now
+from shared.operations.bulk_replay import Pacing, standing, start_bulk
+from shared.operations.context import Desk, open_desk
+from shared.operations.replay_runner import CHUNK
+from shared.operations.runs import Selection
 from shared.upload.decisions import request_replay
 from tests.benchmarks import streams
 from tests.benchmarks.bare import store

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from shared.eventstore.migrate import migrate
+from shared.database.migrate import migrate
 from tests.chaos.echo import Echo
 from tests.chaos.faults import Faults
 from tests.chaos.invariants import Verdict, judge, unfinished

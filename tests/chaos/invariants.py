@@ -20,7 +20,7 @@ from contracts.events import (
     decode,
 )
 from shared.messaging.topology import QUEUES, dead
-from shared.projection.rebuild import rebuild
+from shared.read_model.rebuild import rebuild
 from shared.upload.upload import Upload, fold
 from tests.gemini_server import Gemini
 

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from contracts.http import MAX_IMAGE_BYTES
-from services.gateway.uploads import FORM_BYTES
+from services.gateway.uploads.create import FORM_BYTES
 from shared import settings
 from shared.upload.saga import SAGA
 from tests.containers.custom_resources import SPECS

@@ -22,7 +22,7 @@ def test_a_photo_comes_back_from_the_containers_as_a_watermarked_preview(running
     photo = tmp_path / "cup.jpg"
     photo.write_bytes(a_jpeg(640, 480))
 
-    darkroom = [sys.executable, "-m", "services.operator.cli"]
+    darkroom = [sys.executable, "-m", "services.cli.main"]
     command = [*darkroom, "process", str(photo), "--url", running.url, "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 

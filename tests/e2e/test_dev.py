@@ -40,7 +40,7 @@ class Dev:
     def start(self):
         with (self.folder / "dev.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.operator.cli", "dev", "--data", str(self.folder / "data")],
+                [sys.executable, "-m", "services.cli.main", "dev", "--data", str(self.folder / "data")],
                 env=self.env,
                 cwd=self.folder,
                 stdout=log,

@@ -13,7 +13,7 @@ from typing import Self
 import httpx
 import pytest
 
-from shared.eventstore.migrate import migrate
+from shared.database.migrate import migrate
 from tests.gemini_server import Gemini, serving_in_thread
 from tests.photos import a_jpeg
 from tests.servers import PostgresServer, RabbitServer

@@ -5,9 +5,9 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import NotFoundException
 
+from services.gateway.http.problems import problem_response
 from services.gateway.pages.files import filled_in
 from services.gateway.pages.policy import WITHOUT_SCRIPTS
-from services.gateway.problems import problem_response
 
 
 def nothing_here(request: Request[Any, Any, Any], error: NotFoundException) -> Response[Any]:

@@ -9,9 +9,9 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
 from contracts.http import MAX_IMAGE_BYTES
+from services.gateway.dependencies import AnalyticsSettings, Objects
 from services.gateway.pages.files import PageFile, filled_in, page_files
 from services.gateway.pages.policy import page_headers
-from services.gateway.parts import AnalyticsSettings, Objects
 from shared.settings import Analytics
 
 FOR_EVER = "public, max-age=31536000, immutable"

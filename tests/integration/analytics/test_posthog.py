@@ -12,9 +12,10 @@ from contracts.events import ProcessingFailed, ProcessingRequested, Stage, Uploa
 from services.analytics import consumer as module
 from services.analytics.consumer import AnalyticsConsumer
 from services.analytics.posthog_sink import PosthogSink
+from shared.clock import utc_now
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import GroupCommit
-from shared.eventstore.store import EventStore, utc_now
+from shared.eventstore.store import EventStore
 from shared.messaging.message import Message
 from shared.upload.decisions import request_processing
 from tests.posthog_server import PosthogServer, serving

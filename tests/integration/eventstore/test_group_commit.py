@@ -9,8 +9,8 @@ import pytest
 from eventsourcing.persistence import IntegrityError, PersistenceError
 
 from contracts.events import ImageGenerated, ImageValidated, ProcessingFailed, ProcessingRequested, UploadRegistered
+from shared.database.migrate import migrate
 from shared.eventstore.group_commit import ConflictError, GroupCommit, StoreUnavailableError
-from shared.eventstore.migrate import migrate
 from tests.builders import A_WHOLE_RUN, a_run_up_to, a_stream, an_event
 from tests.integration.eventstore.opened import asked, counted, opened, stored
 from tests.waiting import until

@@ -10,17 +10,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from shared.database import locks
+from shared.database.migrate import migrate, pending
 from shared.eventstore.application import UploadsApplication
-from shared.eventstore.migrate import migrate, pending
-from shared.projection.rebuild import REBUILDING
 from shared.projection.uploads import changes_of
 from tests.builders import A_WHOLE_RUN, a_stream
 from tests.integration.eventstore.opened import asked
 from tests.stack import eventually
 
 ROOT = Path(__file__).parents[3]
-MIGRATIONS = sorted(path.stem for path in (ROOT / "shared/eventstore/migrations").glob("*.sql"))
-MIGRATE = "import os; from shared.eventstore.migrate import migrate; print(migrate(os.environ['DATABASE_URL']))"
+MIGRATIONS = sorted(path.stem for path in (ROOT / "shared/database/migrations").glob("*.sql"))
+MIGRATE = "import os; from shared.database.migrate import migrate; print(migrate(os.environ['DATABASE_URL']))"
 SLOW = """
 CREATE FUNCTION wait() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(600); END$$;
 CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION wait();
@@ -74,7 +74,7 @@ def test_several_processes_at_once_all_succeed(empty_database_url):
 
 def test_a_migration_waits_for_a_rebuild_which_would_swap_in_a_table_of_the_old_shape(empty_database_url):
     with psycopg.connect(empty_database_url, autocommit=True) as rebuilding:
-        rebuilding.execute("SELECT pg_advisory_lock(%s)", (REBUILDING,))
+        rebuilding.execute("SELECT pg_advisory_lock(%s)", (locks.REBUILD,))
         migrating = started(empty_database_url)
         waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         eventually(lambda: asked(empty_database_url, waits) != [], within=30)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shared.eventstore.application import UploadsApplication
-from shared.projection.rebuild import rebuild
 from shared.projection.uploads import COLUMNS, RowChange, changes_of
+from shared.read_model.rebuild import rebuild
 from tests.builders import A_WHOLE_RUN, a_stream
 from tests.stack import eventually
 from tests.streams import legal_streams

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from contracts.events import ProcessingCompleted, ProcessingRequested, UploadErased, UploadRegistered
-from shared.projection.rebuild import rebuild
 from shared.projection.uploads import COLUMNS
+from shared.read_model.rebuild import rebuild
 from tests.builders import A_WHOLE_RUN, a_run_up_to, a_stream, an_event
 from tests.integration.eventstore.opened import asked, opened
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.eventstore.migrate import migrate
+from shared.database.migrate import migrate
 from tests.integration.gateway.gateways import a_gateway
 
 

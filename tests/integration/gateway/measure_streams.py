@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from shared.eventstore.migrate import migrate
+from shared.database.migrate import migrate
 from tests.integration.gateway.gateways import a_gateway
 from tests.integration.gateway.runs import Run
 from tests.servers import open_postgres

@@ -7,12 +7,12 @@ import uuid
 import psycopg
 import pytest
 
-from services.gateway.streams import StatusStreams
-from shared.eventstore.histories import Histories
-from shared.eventstore.migrate import migrate
-from shared.projection import changes as listening
-from shared.projection.changes import UploadChanges
-from shared.projection.notices import CHANNEL, pack
+from services.gateway.jobs.status_streams import StatusStreams
+from shared.database.migrate import migrate
+from shared.eventstore.stream_reader import Histories
+from shared.read_model import changes as listening
+from shared.read_model.changes import UploadChanges
+from shared.read_model.notifications import CHANNEL, pack
 from tests.integration.gateway.in_process import a_served_gateway
 
 LONG = 60.0

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from services.gateway.janitor import Janitor
+from services.gateway.uploads.janitor import Janitor
+from shared.database.rate_limits import RateLimits
 from shared.eventstore.pending_uploads import PendingUploads
-from shared.eventstore.rate_limits import RateLimits
 from shared.storage.local import LocalObjectStore
 from tests.integration.gateway.gateways import PHOTO, problem
 from tests.photos import a_png, a_png_that_claims

@@ -28,7 +28,7 @@ def dev_url(module_database_url, tmp_path_factory):
         "GRACE_PERIOD": "5",
     }
     with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "services.operator.cli", "dev", "--data", str(folder / "data")]
+        command = [sys.executable, "-m", "services.cli.main", "dev", "--data", str(folder / "data")]
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
         eventually(lambda: answers(url), within=40, or_show=(folder / "log").read_text)

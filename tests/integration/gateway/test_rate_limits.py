@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from shared.eventstore.migrate import migrate
-from shared.eventstore.rate_limits import RateLimits
+from shared.database.migrate import migrate
+from shared.database.rate_limits import RateLimits
 from tests.integration.gateway.gateways import PHOTO, a_gateway, problem
 
 LIMITS = {"RATE_LIMIT_UPLOADS": "3", "RATE_LIMIT_PROCESS": "2", "TRUSTED_PROXIES": "127.0.0.0/8"}

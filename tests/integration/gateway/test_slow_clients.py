@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 from structlog.testing import capture_logs
 
-from services.gateway import pace, server
+from services.gateway import server
+from services.gateway.middleware import slow_clients
 from tests.integration.gateway.in_process import a_served_gateway, send
 
 LARGE = 40 * 1024 * 1024
@@ -20,8 +21,8 @@ HEAD = (
 @pytest.fixture
 async def port(tmp_path, database_url, monkeypatch):
     monkeypatch.setattr(server, "HEADER_TIMEOUT_MS", 500)
-    monkeypatch.setattr(pace, "FIRST_BYTES", 0.5)
-    monkeypatch.setattr(pace, "READER_WAIT", 0.5)
+    monkeypatch.setattr(slow_clients, "FIRST_BYTES", 0.5)
+    monkeypatch.setattr(slow_clients, "READER_WAIT", 0.5)
     async with a_served_gateway(tmp_path, database_url) as (_, served):
         yield served
 
@@ -66,7 +67,7 @@ async def test_a_body_that_trickles_in_gets_a_408_although_it_never_stops(port):
 
 
 async def test_a_client_that_does_not_read_is_let_go(tmp_path, database_url, monkeypatch):
-    monkeypatch.setattr(pace, "READER_WAIT", 0.5)
+    monkeypatch.setattr(slow_clients, "READER_WAIT", 0.5)
     with capture_logs() as lines:
         async with a_served_gateway(tmp_path, database_url) as (runtime, port):
             await runtime.objects.put("results/large", bytes(LARGE), "image/png")

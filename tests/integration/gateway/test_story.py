@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from shared.eventstore.migrate import migrate
+from shared.database.migrate import migrate
 from tests.integration.gateway.gateways import a_gateway, problem
 from tests.stack import eventually
 

@@ -7,7 +7,7 @@ import uuid
 import psycopg
 import pytest
 
-from shared.eventstore.migrate import migrate
+from shared.database.migrate import migrate
 from tests.integration.gateway.gateways import a_gateway, problem
 from tests.integration.gateway.runs import Run, a_run, follow
 

@@ -8,7 +8,7 @@ import urllib.parse
 
 import pytest
 
-from services.gateway.remembered import KEPT
+from services.gateway.jobs.status_cache import KEPT
 from tests.integration.gateway.gateways import a_gateway, problem
 from tests.integration.gateway.runs import a_run
 

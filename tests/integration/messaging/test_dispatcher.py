@@ -20,12 +20,12 @@ from contracts.events import (
     StageAttemptFailed,
     UploadRegistered,
 )
-from shared.eventstore.migrate import migrate
+from shared.clock import utc_now
+from shared.database.migrate import migrate
 from shared.eventstore.outbox import CLAIM, EXCHANGE, WATCH
-from shared.eventstore.store import utc_now
-from shared.messaging import dispatcher
-from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.message import TransportDownError, UnroutableError
+from shared.stages import dispatcher
+from shared.stages.dispatcher import Dispatcher
 from shared.upload.saga import WATCH_EVERY
 from tests.builders import A_WHOLE_RUN, a_run_up_to, a_stream, an_event
 from tests.integration.eventstore.opened import asked, counted, opened, stored

@@ -17,9 +17,9 @@ from contracts.events import (
     routing_key,
 )
 from shared.eventstore.outbox import EXCHANGE, OutboxRow
-from shared.messaging import rabbit, rabbit_intake
+from shared.messaging import queue_consumer, rabbit_transport
 from shared.messaging.message import TransportDownError, UnroutableError
-from shared.messaging.rabbit import RabbitTransport
+from shared.messaging.rabbit_transport import RabbitTransport
 from shared.messaging.topology import DELIVERY_LIMIT, EVENTS, QUEUES, bindings, dead
 from tests.builders import NOW, RUN, UPLOAD, an_event
 from tests.waiting import until
@@ -184,7 +184,7 @@ async def test_fresh_messages_are_first_hand_and_direct_ones_are_not(amqp_url):
 
 
 async def test_a_message_that_could_not_be_handled_comes_again_and_is_not_first_hand_then(amqp_url, monkeypatch):
-    monkeypatch.setattr(rabbit_intake, "NACK_FIRST", 0.01)
+    monkeypatch.setattr(queue_consumer, "NACK_FIRST", 0.01)
     reader = Reader(RuntimeError("not this time"))
     async with connected(amqp_url, validator=reader) as transport:
         await transport.send(a_row())
@@ -197,8 +197,8 @@ async def test_a_message_that_could_not_be_handled_comes_again_and_is_not_first_
 
 
 async def test_it_comes_later_and_later_and_is_a_dead_letter_in_the_end(amqp_url, monkeypatch):
-    monkeypatch.setattr(rabbit_intake, "NACK_FIRST", 0.02)
-    monkeypatch.setattr(rabbit_intake, "NACK_MAX", 0.16)
+    monkeypatch.setattr(queue_consumer, "NACK_FIRST", 0.02)
+    monkeypatch.setattr(queue_consumer, "NACK_MAX", 0.16)
     bad = Reader(RuntimeError("never"))
     async with connected(amqp_url, validator=bad) as transport:
         await transport.send(a_row())
@@ -330,7 +330,7 @@ async def test_while_the_broker_is_away_nothing_is_said_to_be_safe_and_afterward
 
 
 async def test_a_broker_that_freezes_does_not_confirm_and_so_nothing_is_said_to_be_safe(breakable_rabbit, monkeypatch):
-    monkeypatch.setattr(rabbit, "CONFIRM_TIMEOUT", 0.5)
+    monkeypatch.setattr(rabbit_transport, "CONFIRM_TIMEOUT", 0.5)
     url = breakable_rabbit.create_vhost()
     async with connected(url) as transport:
         breakable_rabbit.pause()

@@ -5,8 +5,8 @@ import contextlib
 
 import pytest
 
-from shared.messaging import rabbit
-from shared.messaging.rabbit import RabbitTransport
+from shared.messaging import rabbit_transport
+from shared.messaging.rabbit_transport import RabbitTransport
 
 
 async def left_over():
@@ -34,7 +34,7 @@ async def a_deaf_broker():
 
 
 async def test_nothing_outlives_a_start_that_was_cancelled_while_the_broker_says_nothing(monkeypatch):
-    monkeypatch.setattr(rabbit, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(rabbit_transport, "CONNECT_TIMEOUT", 0.2)
     async with a_deaf_broker() as (url, taken):
         transport = RabbitTransport(url, grace=1)
         starting = asyncio.create_task(transport.start())

@@ -4,9 +4,9 @@ import hmac
 
 import pytest
 
-from services.gateway import sessions
-from services.gateway.problems import InvalidSessionTokenError
-from services.gateway.sessions import check_token, digest, new_token
+from services.gateway.http import sessions
+from services.gateway.http.problems import InvalidSessionTokenError
+from services.gateway.http.sessions import check_token, digest, new_token
 
 
 def test_a_token_opens_only_what_has_its_digest():

@@ -9,7 +9,7 @@ import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-from services.operator.serve import ALL
+from services.cli.processes.serve import ALL
 from shared.observability import metrics
 
 DEPLOY = Path(__file__).parents[3] / "deploy"

@@ -21,7 +21,7 @@ HEAVY = ("boto3", "botocore", "aiohttp", "google.genai", "litestar", "numpy", "o
 )
 def test_a_stage_loads_only_what_it_works_with(service, also):
     code = (
-        f"import sys, services.{service}.app, services.operator.serve\n"
+        f"import sys, services.{service}.app, services.cli.processes.serve\n"
         f"print([name for name in {HEAVY + also!r} if name in sys.modules])"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -4,11 +4,11 @@ import asyncio
 import datetime as dt
 
 from contracts.events import ProcessingRequested, UploadRegistered
+from shared.clock import utc_now
 from shared.eventstore.outbox import WATCH, OutboxRow
-from shared.eventstore.store import utc_now
-from shared.messaging.dispatcher import Dispatcher
+from shared.stages.dispatcher import Dispatcher
 from tests.builders import a_stream, an_event
-from tests.unit.messaging.memory_store import MemoryStore
+from tests.unit.stages.memory_store import MemoryStore
 from tests.waiting import until
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
-from services.gateway.watched import watched
+from services.gateway.middleware.telemetry import watched
 
 
 def count(name, **labels):

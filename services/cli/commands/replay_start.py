@@ -1,0 +1,125 @@
+"""What `darkroom replay` does with runs that are named, and with all that match."""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from uuid import UUID
+
+import click
+import msgspec
+
+from contracts.events import Stage
+from contracts.ops import Estimate, FailedGroup
+from services.cli.commands.replay_progress import exit_status, follow, print_estimate, print_standing
+from services.cli.console import at_desk, interactive, out, reason_or_ask
+from shared.operations.bulk_replay import (
+    JobOverError,
+    NothingSelectedError,
+    Pacing,
+    Standing,
+    cancel_bulk,
+    estimate_bulk,
+    estimate_of,
+    standing,
+    start_bulk,
+)
+from shared.operations.context import Desk
+from shared.operations.replay import RunNotFoundError, as_failed, grouped, replay_one
+from shared.operations.replay_jobs import ReplayJob
+from shared.operations.runs import Selection
+from shared.settings import Settings
+from shared.upload.errors import NotReplayableError
+
+
+class _Named(msgspec.Struct):
+    """Runs that were named: the uploads of those that can be replayed, how they failed, and why others cannot be."""
+
+    uploads: list[UUID] = []
+    failures: list[FailedGroup] = []
+    refusals: list[str] = []
+
+
+def replay_named(
+    runs: Sequence[UUID], from_stage: Stage | None, pacing: Pacing, *, dry_run: bool, reason: str | None, by: str
+) -> None:
+    """Replay runs by their ids; where one of them cannot be replayed, none is."""
+    named, said = at_desk(partial(_look_at, runs, from_stage, pacing))
+    if named.refusals:
+        raise click.ClickException("\n".join((*named.refusals, "nothing was replayed")))
+    if dry_run:
+        print_estimate(said, out())
+        return
+    why = reason_or_ask(reason)
+
+    async def work(desk: Desk, _: Settings) -> None:
+        for upload_id in named.uploads:
+            event = await replay_one(desk, upload_id, from_stage=from_stage, by=by, reason=why)
+            click.echo(f"run {event.workflow_run_id} goes on at {event.from_stage} as attempt {event.attempt}")
+
+    try:
+        at_desk(work)
+    except NotReplayableError as refused:  # somebody else was faster
+        raise click.ClickException(str(refused)) from refused
+
+
+def estimate_selected(selection: Selection, pacing: Pacing) -> Estimate:
+    """Say what replaying all that match would do. Changes nothing."""
+
+    async def work(desk: Desk, settings: Settings) -> Estimate:
+        return await estimate_bulk(desk, selection, pacing, call_cost=settings.operators.provider_call_cost)
+
+    return at_desk(work)
+
+
+def replay_selected(selection: Selection, pacing: Pacing, *, reason: str, by: str, detach: bool) -> None:
+    """Start a job over all that match and, unless detached, wait for its end."""
+
+    async def work(desk: Desk, _: Settings) -> ReplayJob:
+        return await start_bulk(desk, selection, pacing, by=by, reason=reason)
+
+    try:
+        job = at_desk(work)
+    except NothingSelectedError as nothing:
+        raise click.ClickException("no failed run matches; nothing was replayed") from nothing
+    click.echo(f"replay job {job.id}: {job.total} runs")
+    if detach:
+        return
+    end = at_desk(partial(follow, job.id))
+    if end is None:
+        sys.exit(_interrupted(job.id, by=by))
+    print_standing(end, out())
+    sys.exit(exit_status(end))
+
+
+async def _look_at(
+    runs: Sequence[UUID], from_stage: Stage | None, pacing: Pacing, desk: Desk, settings: Settings
+) -> tuple[_Named, Estimate]:
+    named = _Named()
+    for run in runs:
+        try:
+            upload_id, failure = await as_failed(desk, run, from_stage=from_stage)
+        except (RunNotFoundError, NotReplayableError) as refused:
+            named.refusals.append(str(refused))
+        else:
+            if upload_id not in named.uploads:  # a run's id and its upload's name the same
+                named.uploads.append(upload_id)
+                named.failures.append(failure)
+    cost = settings.operators.provider_call_cost
+    said = await estimate_of(desk, grouped(named.failures), pacing, from_stage=from_stage, call_cost=cost)
+    return named, said
+
+
+def _interrupted(job_id: UUID, *, by: str) -> int:
+    """At Ctrl-C: ask whether to cancel the job; where nobody can be asked, cancel it. Gives the exit status."""
+    if interactive() and not click.confirm("\nCancel the job? Without, it goes on by itself", default=True, err=True):
+        click.echo(f"it goes on: darkroom replay show {job_id}")
+        return 0
+
+    async def work(desk: Desk, _: Settings) -> Standing:
+        try:
+            return await cancel_bulk(desk, job_id, by=by, reason="interrupted")
+        except JobOverError:
+            return await standing(desk, job_id)
+
+    print_standing(at_desk(work), out())
+    return 130

@@ -1,0 +1,1 @@
+"""What starts a process: one service, or the whole product."""

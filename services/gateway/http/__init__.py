@@ -1,0 +1,1 @@
+"""What every route shares: bodies, session tokens, ownership, rate limits, deadlines and errors."""

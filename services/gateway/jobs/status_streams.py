@@ -1,0 +1,94 @@
+"""A job's status, version by version, as server-sent events.
+
+What a version looked like is folded from the events up to it, so a client that comes back with the last id it saw gets
+the rest just as it would have been told at the time.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import msgspec
+import structlog
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolTimeout
+
+from contracts.events import Event, Status
+from services.gateway.http.deadlines import patient
+from services.gateway.http.problems import RateLimitedError
+from services.gateway.jobs.job_status import status_of
+from shared.eventstore.stream_reader import Histories
+from shared.projection.uploads import RowChange, change_of, merge
+from shared.read_model.changes import UploadChanges, Watch
+from shared.storage.port import ObjectStore
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT = 15.0
+"""Seconds between signs of life, so that proxies do not take a quiet stream for a dead one."""
+READ_AGAIN = 2.0
+"""Seconds until a stream reads again whose read failed."""
+RECONNECT_MS = 1_000
+"""Milliseconds after which a browser comes back to a stream that broke off."""
+SIGN_OF_LIFE = b":\n\n"
+"""A comment, which clients skip."""
+WAITERS = 10_000
+"""Streams and long polls that one process keeps open."""
+WAITERS_AT_ONE = 32
+"""Likewise for one upload: one token must not fill the process."""
+
+ENDED = frozenset({Status.COMPLETED, Status.FAILED})
+
+
+class StatusStreams:
+    """A process's streams. Each waits to be woken and then reads what is new: an idle one asks nothing of anybody."""
+
+    def __init__(
+        self, histories: Histories, changes: UploadChanges, objects: ObjectStore, *, heartbeat: float = HEARTBEAT
+    ) -> None:
+        self._histories = histories
+        self._changes = changes
+        self._objects = objects
+        self._heartbeat = heartbeat
+
+    def admit(self, upload_id: UUID) -> None:
+        """Raise RateLimitedError where as many wait in this process, or for this upload, as may: polls count too."""
+        if self._changes.waiting >= WAITERS or self._changes.waiting_at(upload_id) >= WAITERS_AT_ONE:
+            raise RateLimitedError(READ_AGAIN)
+
+    async def lines(self, upload_id: UUID, last_event_id: int) -> AsyncIterator[bytes]:
+        """Give the stream's bytes, until the run has ended or the process does."""
+        row: RowChange | None = None
+        with self._changes.watch(upload_id) as watch:
+            yield b"retry: %d\n\n" % RECONNECT_MS
+            while not self._changes.closing:
+                heard = watch.version
+                try:
+                    events = await self._after(upload_id, row)
+                except (DatabaseError, PoolTimeout, TimeoutError) as error:
+                    log.info("stream_waits", error=type(error).__name__)
+                    yield SIGN_OF_LIFE
+                    await asyncio.sleep(READ_AGAIN * random.uniform(0.75, 1.25))
+                    continue
+                for event in events:
+                    row = change_of(event) if row is None else merge(row, change_of(event))
+                    if row.version > last_event_id:
+                        yield await self._message(row)
+                if row is not None and row.status in ENDED:
+                    return
+                # Also beyond what was heard: a hint of more than there is must not have us read in a circle.
+                async for sign_of_life in self._quiet(watch, max(heard, row.version if row else 0)):
+                    yield sign_of_life
+
+    async def _after(self, upload_id: UUID, row: RowChange | None) -> list[Event]:
+        return await patient(lambda: self._histories.after(upload_id, row.version if row else 0))
+
+    async def _quiet(self, watch: Watch, version: int) -> AsyncIterator[bytes]:
+        """Give signs of life until there is news."""
+        while not await watch.beyond(version, self._heartbeat) and not self._changes.closing:
+            yield SIGN_OF_LIFE
+
+    async def _message(self, row: RowChange) -> bytes:
+        body = msgspec.json.encode(await status_of(row, self._objects))
+        return b"id: %d\ndata: %b\n\n" % (row.version, body)

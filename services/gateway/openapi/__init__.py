@@ -1,0 +1,1 @@
+"""The OpenAPI document: what routes say of themselves, with examples and errors."""

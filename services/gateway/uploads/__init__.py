@@ -1,0 +1,1 @@
+"""Routes that take photos in, through the gateway or straight to the object store."""

@@ -1,0 +1,118 @@
+"""Photos past the gateway: announced, sent straight to the object store, then looked at and registered."""
+
+import asyncio
+import datetime as dt
+from uuid import UUID
+
+import structlog
+import uuid_utils.compat
+
+from contracts.events import Status
+from services.gateway.http.deadlines import patient
+from services.gateway.http.problems import UploadIncompleteError
+from services.gateway.http.sessions import check_token
+from services.gateway.uploads.registration import STORE_WAIT, registered
+from shared.cpu_pool import CpuPool
+from shared.eventstore.group_commit import ConflictError
+from shared.eventstore.pending_uploads import PendingUpload, PendingUploads
+from shared.eventstore.store import EventStore
+from shared.imaging import ImageHeader, ImageRefused, Refusal, read_header
+from shared.read_model.queries import UploadQueries
+from shared.storage.keys import checked_key, incoming_key
+from shared.storage.port import ObjectMissingError, ObjectStore, ObjectStoreError, SignedPut
+from shared.upload.errors import UploadNotFoundError
+
+log = structlog.get_logger(__name__)
+
+LIFETIME = dt.timedelta(minutes=30)
+"""How long an announced upload may take."""
+READ_BACK = 4
+"""Objects that are read back at a time: each is in memory whole."""
+
+
+class DirectUploads:
+    """The way from an announcement to a registered upload, which is never what the client can still write."""
+
+    def __init__(
+        self, store: EventStore, reads: UploadQueries, pending: PendingUploads, objects: ObjectStore, cpu: CpuPool
+    ) -> None:
+        self._store = store
+        self._reads = reads
+        self._pending = pending
+        self._objects = objects
+        self._cpu = cpu
+        self._read_back = asyncio.Semaphore(READ_BACK)
+
+    async def announce(self, announced: PendingUpload) -> SignedPut:
+        """Remember what will be sent, and allow that to be sent."""
+        allowed = await self._objects.signed_put(
+            incoming_key(announced.id),
+            content_type=announced.content_type,
+            size_bytes=announced.size_bytes,
+            expires=LIFETIME,
+        )
+        await patient(lambda: self._pending.add(announced))
+        return allowed
+
+    async def complete(self, upload_id: UUID, token: str) -> Status:
+        """Register what was sent, once, and give the upload's status.
+
+        Raises UploadNotFoundError, InvalidSessionTokenError, UploadIncompleteError, ImageRefused.
+        """
+        row = await patient(lambda: self._reads.get(upload_id))
+        if row is not None:
+            check_token(token, row.session_token_digest)
+            return Status(row.status)
+        announced = await patient(lambda: self._pending.get(upload_id))
+        if announced is None:
+            raise UploadNotFoundError(upload_id)
+        check_token(token, announced.session_token_digest)
+        await self._register(announced)
+        # Its announcement stays: until the URL expires, the client may write there again, for the janitor to find.
+        await self._drop(incoming_key(upload_id))
+        return Status.PENDING
+
+    async def _register(self, announced: PendingUpload) -> None:
+        key = checked_key(announced.id, uuid_utils.compat.uuid7())
+        try:
+            header = await self._look(announced, key)
+        except BaseException:
+            await self._drop(key)
+            raise
+        event = registered(
+            announced.id,
+            key,
+            header,
+            email=announced.email,
+            token_digest=announced.session_token_digest,
+            size_bytes=announced.size_bytes,
+        )
+        try:
+            await self._store.append(event, wait=STORE_WAIT)
+        except ConflictError:
+            # Somebody else completed it meanwhile, with a copy of their own. After any other error this copy stays: it
+            # may be the one that the next try finds registered.
+            await self._drop(key)
+
+    async def _look(self, announced: PendingUpload, key: str) -> ImageHeader:
+        """Copy what was sent to `key`, where the client cannot write, and look at the copy."""
+        try:
+            await self._objects.copy(incoming_key(announced.id), key)
+        except ObjectMissingError:
+            raise UploadIncompleteError("Nothing was sent yet.") from None
+        sent = await self._objects.head(key)
+        if sent is None or (sent.size_bytes, sent.content_type) != (announced.size_bytes, announced.content_type):
+            raise UploadIncompleteError("What was sent is not of the announced size and type.")
+        async with self._read_back:
+            header: ImageHeader = await self._cpu.run(read_header, await self._objects.get(key))
+        if header.content_type != announced.content_type:
+            message = f"The file is {header.content_type}, and {announced.content_type} was announced."
+            raise ImageRefused(Refusal.UNSUPPORTED_IMAGE, message)
+        return header
+
+    async def _drop(self, key: str) -> None:
+        """Remove an object that nobody needs. Not worth failing for."""
+        try:
+            await self._objects.delete(key)
+        except ObjectStoreError as error:
+            log.warning("object_left", key=key, error=type(error).__name__)

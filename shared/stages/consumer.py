@@ -1,0 +1,196 @@
+"""A stage's life with one message, written once for all stages: is it due? do it, record it, or record why not.
+
+Order of effects: bytes first (harmless if repeated), then one transaction, then the acknowledgement.
+"""
+
+import asyncio
+import datetime as dt
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from contracts.events import GenerationStarted, RunEvent, Stage
+from shared.clock import utc_now
+from shared.eventstore.group_commit import ConflictError
+from shared.eventstore.store import EventStore
+from shared.messaging.message import Message
+from shared.stages.circuit_breaker import Breaker
+from shared.stages.failure_policy import as_failure
+from shared.stages.telemetry import StageWatch
+from shared.upload.decisions import due_input, record, record_failure, start_generation
+from shared.upload.errors import FencedError, LeaseHeldError, StageFailure, UploadNotFoundError
+from shared.upload.saga import SAGA, StageSpec
+from shared.upload.upload import Upload
+
+E = TypeVar("E", bound=RunEvent)
+
+
+class StageContext:
+    """What a handler may know and do beside its event. Lives for one try.
+
+    `calls` and `generations` are the run's, as of the try's beginning: how often the AI provider was called, and how
+    often that gave a picture. `call` is the number of the call that this try has claimed.
+    """
+
+    def __init__(self, work: "Work", store: EventStore, message: Message) -> None:
+        self.calls = work.upload.calls if work.upload else 0
+        self.generations = work.upload.generations if work.upload else 0
+        self.call: int | None = None
+        self._work = work
+        self._store = store
+        self._message = message
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long this try has been going on."""
+        return time.monotonic() - self._began
+
+    def fact(self, kind: Callable[..., E], **content: object) -> E:
+        """Build the stage's event from its content; what identifies it and its run is filled in here.
+
+        Of several, each is numbered when they are recorded.
+        """
+        event = self._work.event
+        return kind(
+            upload_id=event.upload_id,
+            version=self._work.version + 1,
+            occurred_at=utc_now(),
+            workflow_run_id=event.workflow_run_id,
+            attempt=self._work.attempt,
+            **content,
+        )
+
+    async def claim_call(self, *, worker: str, lease: dt.timedelta, max_unknown: int) -> None:
+        """Record GenerationStarted: from here to the end of the lease nobody else calls the provider for this run.
+
+        Raises LeaseHeldError, FencedError, ConflictError (the stream moved on: look again), or FinalFailure where too
+        many calls died in flight.
+        """
+        if self._work.upload is None:
+            started = self.fact(GenerationStarted, worker=worker, call=1, lease_until=utc_now() + lease)
+        else:
+            started = start_generation(
+                self._work.upload, worker=worker, lease=lease, max_unknown=max_unknown, now=utc_now()
+            )
+        await self._store.append(started, causation_id=self._message.event.message_id)
+        self._work.version = started.version
+        self.call = started.call
+
+
+class Work:
+    """What is due: the event to work from, and where the stream stood. `upload` is None where nobody has read it."""
+
+    def __init__(self, event: RunEvent, version: int, attempt: int, upload: Upload | None) -> None:
+        self.event = event
+        self.version = version
+        self.attempt = attempt
+        self.upload = upload
+
+
+Handler = Callable[[E, StageContext], Awaitable[RunEvent | tuple[RunEvent, ...]]]
+
+
+class StageConsumer:
+    """Runs one stage. Many messages at a time; each is done, recorded as failed, or left for a redelivery."""
+
+    def __init__(
+        self, stage: Stage, handler: Handler[RunEvent], store: EventStore, breaker: Breaker | None = None
+    ) -> None:
+        self.spec: StageSpec = SAGA[stage]
+        self._handler = handler
+        self._store = store
+        self._breaker = breaker or Breaker()
+        self._jitter = random.Random()
+        self._watch = StageWatch(self.spec)
+
+    async def handle(self, message: Message) -> None:
+        """Carry one upload through this stage, if it is due. Returns once that is recorded, or nothing is to do."""
+        the_one_try = await self._breaker.wait()
+        try:
+            work = self._first_hand(message) or await self._look(message)
+            while work is not None:
+                try:
+                    await self._do(work, message, the_one_try=the_one_try)
+                except ConflictError:
+                    work = await self._look(message)
+                else:
+                    return
+            self._watch.passed_over(message.event.message_id, "nothing is due")
+        except (FencedError, UploadNotFoundError) as why:
+            self._watch.passed_over(message.event.message_id, why)
+        except LeaseHeldError as why:
+            # Its holder may be dead, and this message was the only one: have the run looked at when the lease ends.
+            await self._store.look_after(message.event.upload_id, by=why.until)
+            self._watch.passed_over(message.event.message_id, why)
+        finally:
+            if the_one_try:
+                self._breaker.tried()
+
+    def _first_hand(self, message: Message) -> Work | None:
+        """Trust a fresh message instead of reading the stream.
+
+        An event at version v is the aggregate's last until an append at v + 1 proves otherwise, and that append is what
+        the work ends in (the generator's begins with one). Only of a run's first attempt can one message tell all.
+        """
+        event = message.event
+        if message.first_hand and isinstance(event, self.spec.consumes) and event.attempt == 1:
+            return Work(event, event.version, event.attempt, None)
+        return None
+
+    async def _look(self, message: Message) -> Work | None:
+        upload = await self._store.load(message.event.upload_id)
+        event = due_input(upload, self.spec.stage)
+        if event is None or upload.due_at > utc_now() + dt.timedelta(seconds=1):
+            return None
+        return Work(event, upload.version, upload.attempt, upload)
+
+    async def _do(self, work: Work, message: Message, *, the_one_try: bool) -> None:
+        context = StageContext(work, self._store, message)
+        try:
+            async with asyncio.timeout(self.spec.timeout):
+                made = await self._handler(work.event, context)
+        except (ConflictError, FencedError, LeaseHeldError):
+            raise
+        except Exception as error:  # noqa: BLE001 — whatever it is, the run has to be told
+            failure = as_failure(error, call_under_way=context.call is not None)
+            self._breaker.failed(failure.code, the_one_try=the_one_try)
+            await self._record_failure(work, message, error, failure, context)
+        else:
+            if context.call is not None:  # A picture that a dead worker left says nothing of the provider.
+                self._breaker.succeeded()
+            await self._record(work, message, made if isinstance(made, tuple) else (made,))
+            self._watch.done(work.attempt, context.seconds)
+
+    async def _record(self, work: Work, message: Message, made: tuple[RunEvent, ...]) -> None:
+        """Append what was made; where the stream has moved on, only if the stage is still due for this attempt."""
+        made = tuple(replace(event, version=work.version + nth) for nth, event in enumerate(made, start=1))
+        while True:
+            try:
+                await self._append(made, message)
+            except ConflictError:
+                upload = await self._store.load(work.event.upload_id)
+                made = record(upload, self.spec.stage, work.attempt, made)
+            else:
+                return
+
+    async def _record_failure(
+        self, work: Work, message: Message, error: Exception, failure: StageFailure, context: StageContext
+    ) -> None:
+        while True:
+            upload = await self._store.load(work.event.upload_id)
+            failed = record_failure(
+                upload, self.spec.stage, work.attempt, failure, call=context.call, now=utc_now(), jitter=self._jitter
+            )
+            try:
+                await self._append((failed,), message)
+            except ConflictError:
+                continue
+            self._watch.failed(work.attempt, context.seconds, failure, failed, error)
+            return
+
+    async def _append(self, events: Sequence[RunEvent], message: Message) -> None:
+        await self._store.append(*events, causation_id=message.event.message_id, traceparent=message.traceparent)

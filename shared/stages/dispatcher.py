@@ -1,0 +1,142 @@
+"""The dispatcher: hands on what a crash left in the outbox and what falls due; looks after runs that went silent."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import random
+
+import structlog
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolTimeout
+
+from contracts.events import Status
+from shared.cancellation import end_if_cancelled
+from shared.clock import utc_now
+from shared.eventstore.group_commit import ConflictError
+from shared.eventstore.outbox import WATCH, OutboxRow, OutboxSweep, RowKey
+from shared.eventstore.store import EventStore
+from shared.messaging.message import Transport, TransportDownError, UnroutableError
+from shared.observability import logs
+from shared.observability.metrics import SWEPT_AT, SendCounts
+from shared.upload.decisions import next_look, overdue_at, time_out
+from shared.upload.errors import UploadNotFoundError
+from shared.upload.saga import SAGA, WATCH_EVERY
+from shared.upload.upload import Upload
+
+log = structlog.get_logger(__name__)
+
+POLL = 0.25
+"""Seconds between looks at an outbox that had nothing due."""
+BATCH = 100
+"""Rows claimed at once."""
+IN_HAND = 1000
+"""Rows on their way from which on no more are claimed before those are done, or it is time for the next look."""
+PUT_BACK = dt.timedelta(seconds=2)
+"""When a row is due again that could not be handed on."""
+AWAY_MAX = 5.0
+"""Longest pause, in seconds, between looks while the database is away."""
+
+
+class Dispatcher:
+    """Sweeps the outbox for ever. Any number of them may run: a row is claimed by one at a time."""
+
+    def __init__(self, sweep: OutboxSweep, store: EventStore, transport: Transport) -> None:
+        self._sweep = sweep
+        self._store = store
+        self._transport = transport
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._done: list[RowKey] = []
+        self._settling = asyncio.Lock()
+        self._counts = SendCounts("dispatcher")
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        pause = POLL
+        while True:
+            end_if_cancelled()
+            try:
+                claimed = await self.sweep_once()
+                SWEPT_AT.set_to_current_time()
+                pause = POLL
+            except (DatabaseError, PoolTimeout) as error:
+                if pause == POLL:
+                    log.warning("outbox_unreadable", error=type(error).__name__)
+                claimed, pause = 0, min(pause * 2, AWAY_MAX)
+            if claimed < BATCH:
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            elif len(self._under_way) >= IN_HAND:
+                await asyncio.wait(self._under_way, timeout=POLL)
+
+    async def sweep_once(self) -> int:
+        """Claim what is due and set it on its way; give the number of rows claimed."""
+        rows = await self._sweep.claim(BATCH, only_watches=not self._transport.up)
+        for row in rows:
+            task = asyncio.create_task(self._see_to(row))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+        return len(rows)
+
+    async def _see_to(self, row: OutboxRow) -> None:
+        """Hand a row on and remove it. One that cannot be handed on now is due again soon."""
+        logs.about(row.event)
+        try:
+            if row.target == WATCH:
+                await self._look_after(row)
+            else:
+                await self._transport.send(row)
+                self._counts.sent.inc()
+                await self._settle(row.key)
+        except TransportDownError:
+            self._counts.away.inc()
+            await self._put_back(row)
+        except UnroutableError as error:
+            log.error("event_unroutable", message_id=row.event.message_id, error=str(error))  # noqa: TRY400 — says it all
+            self._counts.unroutable.inc()
+        except (DatabaseError, PoolTimeout):
+            return
+        except Exception:
+            log.exception("dispatch_failed", message_id=row.event.message_id, target=row.target)
+            self._counts.error.inc()
+
+    async def _settle(self, key: RowKey) -> None:
+        """Remove a row, and in the same transaction all others that were done with while the one before ran."""
+        done = self._done
+        done.append(key)
+        async with self._settling:
+            if done is self._done:
+                self._done = []
+                await self._sweep.settle(done)
+
+    async def _put_back(self, row: OutboxRow) -> None:
+        """Have a row due again soon; where the database is away too, its claim runs out by itself."""
+        with contextlib.suppress(DatabaseError, PoolTimeout):
+            await self._sweep.postpone(row.key, utc_now() + PUT_BACK)
+
+    async def _look_after(self, row: OutboxRow) -> None:
+        """End a run that is past its deadline, wake a stage that went silent, and say when to look again."""
+        try:
+            upload = await self._store.load(row.event.upload_id)
+        except UploadNotFoundError:
+            upload = None
+        if upload is None or upload.status is not Status.PROCESSING:
+            await self._settle(row.key)
+            return
+        now = utc_now()
+        if (ended := time_out(upload, now=now)) is not None:
+            try:
+                await self._store.append(ended, causation_id=row.event.message_id, traceparent=row.traceparent)
+            except ConflictError:
+                await self._sweep.postpone(row.key, now)
+            return
+        if overdue_at(upload) <= now:
+            await self._wake(upload, row.traceparent)
+        await self._sweep.postpone(row.key, next_look(upload, now=now, every=WATCH_EVERY))
+
+    async def _wake(self, upload: Upload, traceparent: str | None) -> None:
+        """Send the due stage its input again; it decides from the stream what is left to do."""
+        if upload.stage is None:
+            return
+        log.warning("stage_woken", stage=upload.stage, attempt=upload.attempt)
+        event, queue = upload.inputs[upload.stage], SAGA[upload.stage].queue
+        row = OutboxRow(event=event, target=queue, available_at=utc_now(), traceparent=traceparent)
+        await self._transport.send(row)
