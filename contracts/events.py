@@ -242,7 +242,7 @@ _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def encode(event: Event) -> bytes:
-    """Give the event's JSON, as stored and as sent."""
+    """Return the event's JSON, as stored and as sent."""
     return _encoder.encode(event)
 
 
@@ -252,6 +252,6 @@ def decode(body: bytes) -> Event:
 
 
 def routing_key(event_type: type[Event]) -> str:
-    """Give the topic routing key of an event type: `upload.` and its name in snake_case."""
+    """Return the topic routing key of an event type: `upload.` and its name in snake_case."""
     name = event_type.__name__
     return "upload." + "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

@@ -15,7 +15,7 @@ PATIENCE = 2.0
 
 
 def main(path: str) -> int:
-    """Give the exit status that Docker wants: 0 for well, 1 for unwell."""
+    """Return the exit status that Docker wants: 0 for well, 1 for unwell."""
     try:
         answer = _get(_port(), path)
     except (OSError, ValueError) as error:

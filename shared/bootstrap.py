@@ -12,12 +12,12 @@ from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import Stage
 from shared.cpu_pool import CpuPool
-from shared.database.conninfo import patient_conninfo
+from shared.database.conninfo import conninfo_with_timeouts
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import GroupCommit
 from shared.eventstore.outbox import OutboxRow, OutboxSweep
 from shared.eventstore.store import EventStore
-from shared.eventstore.stream_reader import Histories
+from shared.eventstore.stream_reader import StreamReader
 from shared.messaging.embedded_transport import EmbeddedTransport
 from shared.messaging.message import Consumer, Transport
 from shared.messaging.rabbit_transport import RabbitTransport
@@ -26,14 +26,14 @@ from shared.observability import logs, traces
 from shared.observability.health_server import HealthServer
 from shared.observability.metrics import BREAKER_OPEN, COMMIT_APPENDS, COMMIT_SECONDS
 from shared.observability.readiness import Readiness
-from shared.operations.replay_leases import ReplayWork
+from shared.operations.replay_leases import ReplayLeases
 from shared.operations.replay_runner import ReplayRunner
 from shared.settings import Settings, SettingsError
 from shared.stages.backlog import Backlog
-from shared.stages.circuit_breaker import Breaker
+from shared.stages.circuit_breaker import CircuitBreaker
 from shared.stages.consumer import Handler, StageConsumer
 from shared.stages.dispatcher import Dispatcher
-from shared.stages.message_telemetry import WatchedConsumer
+from shared.stages.message_telemetry import MeasuredConsumer
 from shared.storage.open import open_object_store
 from shared.storage.port import ObjectStore
 from shared.upload.saga import SAGA
@@ -46,7 +46,7 @@ PICTURES_AT_ONCE = 2
 """Pictures that a process works on side by side; libvips shares the cores among them."""
 
 
-class BothWays(Transport, Protocol):
+class ConsumingTransport(Transport, Protocol):
     """A transport that a process can also consume from."""
 
     def consume(self, queue: str, consumer: Consumer, *, concurrency: int) -> None:
@@ -74,7 +74,7 @@ class Runtime:
     """One process's parts, wired. Services attach to it; `run` starts it all and ends it so that nothing is lost."""
 
     def __init__(
-        self, settings: Settings, transport: BothWays, *, public_url: str, service: str, readiness: Readiness
+        self, settings: Settings, transport: ConsumingTransport, *, public_url: str, service: str, readiness: Readiness
     ) -> None:
         logs.name_process(service)
         self.settings = settings
@@ -82,16 +82,16 @@ class Runtime:
         self.service = service
         self.readiness = readiness
         self.application = UploadsApplication(settings.database.database_url)
-        self.relay = Relay(transport, lambda keys: self.commits.settle(keys))  # noqa: PLW0108 — made below
+        self.relay = Relay(transport, lambda keys: self.commits.remove_published(keys))  # noqa: PLW0108 — made below
         self.commits = GroupCommit(
             self.application,
-            on_committed=self._hand_on,
+            on_committed=self._publish_committed,
             on_state=readiness.need("database"),
             on_written=_note_commit,
         )
         self.store = EventStore(self.application, self.commits)
         self.pool = AsyncConnectionPool(
-            patient_conninfo(settings.database.database_url),
+            conninfo_with_timeouts(settings.database.database_url),
             open=False,
             min_size=1,
             max_size=4,
@@ -120,7 +120,7 @@ class Runtime:
     def attach_stage(self, stage: Stage, handler: Handler[Any], *, down_codes: frozenset[str] = frozenset()) -> None:
         """Have this process run a stage; failures with `down_codes` say that what the stage calls is down."""
         spec = SAGA[stage]
-        breaker = Breaker(down_codes, on_state=partial(_note_breaker, spec.queue))
+        breaker = CircuitBreaker(down_codes, on_state=partial(_note_breaker, spec.queue))
         _note_breaker(spec.queue, breaker.closed)
         self.attach_consumer(
             spec.queue, StageConsumer(stage, handler, self.store, breaker), concurrency=spec.concurrency
@@ -128,14 +128,14 @@ class Runtime:
 
     def attach_consumer(self, queue: str, consumer: Consumer, *, concurrency: int) -> None:
         """Have this process read a queue, `concurrency` messages at a time."""
-        self.transport.consume(queue, WatchedConsumer(queue, consumer), concurrency=concurrency)
+        self.transport.consume(queue, MeasuredConsumer(queue, consumer), concurrency=concurrency)
 
     def attach_dispatcher(self) -> None:
         """Have this process sweep the outbox, and carry replays of many runs on."""
         sweep = OutboxSweep(self.pool)
         self.attach_background(Dispatcher(sweep, self.store, self.transport).run)
         self.attach_background(Backlog(sweep, self.transport.dead_letters).run)
-        self.attach_background(ReplayRunner(ReplayWork(self.pool), self.store, Histories(self.pool)).run)
+        self.attach_background(ReplayRunner(ReplayLeases(self.pool), self.store, StreamReader(self.pool)).run)
 
     def attach_background(self, run: Callable[[], Awaitable[None]]) -> None:
         """Have something run from start to stop, such as a server; it is cancelled at the end."""
@@ -191,8 +191,8 @@ class Runtime:
             self.cpu.close()
         self.application.close()
 
-    def _hand_on(self, rows: Sequence[OutboxRow]) -> None:
-        self.relay.hand_on(rows)
+    def _publish_committed(self, rows: Sequence[OutboxRow]) -> None:
+        self.relay.publish(rows)
 
     async def _ask_database(self) -> None:
         async with self.pool.connection() as conn:
@@ -217,7 +217,7 @@ def _note_breaker(queue: str, closed: bool) -> None:  # noqa: FBT001 — the bre
 
 
 def rabbit_runtime(settings: Settings, *, public_url: str, service: str = "darkroom") -> Runtime:
-    """Give a process that speaks to its fellows over RabbitMQ; `service` is its name in logs and traces."""
+    """Return a process that speaks to its fellows over RabbitMQ; `service` is its name in logs and traces."""
     readiness = Readiness()
     transport = RabbitTransport(
         settings.broker.amqp_url,
@@ -230,7 +230,7 @@ def rabbit_runtime(settings: Settings, *, public_url: str, service: str = "darkr
 
 
 def embedded_runtime(settings: Settings, *, public_url: str) -> Runtime:
-    """Give a process that holds the whole saga; without a broker its own dispatcher is the clock."""
+    """Return a process that holds the whole saga; without a broker its own dispatcher is the clock."""
     transport = EmbeddedTransport(settings.process.grace_period)
     runtime = Runtime(settings, transport, public_url=public_url, service="darkroom", readiness=Readiness())
     runtime.attach_dispatcher()

@@ -28,7 +28,7 @@ class CpuPool:
         self._limits = f"{running} running, {waiting} waiting"
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do `work` in a thread and give what it returns or raises.
+        """Do `work` in a thread and return what it returns or raises.
 
         Raises CpuBusyError where there is no room, and after `close`. Cancelling leaves the queue; work that has begun
         runs to its end and its result is dropped, and it keeps its place until then, because it keeps its memory.

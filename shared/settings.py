@@ -94,12 +94,12 @@ class Gateway(_FromEnvironment, frozen=True, kw_only=True):
 
     @property
     def origins(self) -> list[str]:
-        """Give the origins whose pages may call."""
+        """Return the origins whose pages may call."""
         return _listed(self.cors_origins)
 
     @property
     def proxies(self) -> list[str]:
-        """Give the proxies whose word for a client's address is taken."""
+        """Return the proxies whose word for a client's address is taken."""
         return _listed(self.trusted_proxies)
 
 
@@ -217,7 +217,7 @@ def _wrong(settings: Settings) -> list[str]:
 
 
 def _scheme(url: str) -> str:
-    """Give a URL's scheme, or nothing where it is not even one."""
+    """Return a URL's scheme, or nothing where it is not even one."""
     try:
         return urlsplit(url).scheme
     except ValueError:

@@ -87,7 +87,7 @@ A_WHOLE_RUN = (
 
 
 def an_event(kind: type[Event], **content) -> Event:
-    """Give an event of a kind; what is not said is sound and the same every time."""
+    """Return an event of a kind; what is not said is sound and the same every time."""
     identity = {"upload_id": UPLOAD, "version": 1, "occurred_at": NOW}
     if kind not in _WITHOUT_RUN:
         identity |= {"workflow_run_id": RUN, "attempt": 1}
@@ -110,17 +110,17 @@ def a_stream(*events: Event | type[Event], upload_id: UUID = UPLOAD, run_id: UUI
 
 
 def a_run_up_to(kind: type[Event], **identity: UUID) -> list[Event]:
-    """Give the stream of a run that goes well, as far as its event of this kind."""
+    """Return the stream of a run that goes well, as far as its event of this kind."""
     return a_stream(*A_WHOLE_RUN[: A_WHOLE_RUN.index(kind) + 1], **identity)
 
 
 def an_upload(*events: Event | type[Event], **identity: UUID) -> Upload:
-    """Give the aggregate that a stream folds into."""
+    """Return the aggregate that a stream folds into."""
     upload = fold(None, a_stream(*events, **identity))
     assert upload is not None
     return upload
 
 
 def a_registered_upload(upload_id: UUID | None = None) -> UploadRegistered:
-    """Give the first event of an upload of its own."""
+    """Return the first event of an upload of its own."""
     return an_event(UploadRegistered, upload_id=upload_id or uuid4())

@@ -50,7 +50,7 @@ class Api:
 
 
 def process(base_url, photo, email, on_status=lambda status: None):
-    """Upload, start, poll until done; give the last status and the preview's bytes."""
+    """Upload, start, poll until done; return the last status and the preview's bytes."""
     with httpx.Client(base_url=base_url, timeout=60) as http:
         api = Api(http)
         upload = api.call("createUpload", files={"image": ("photo", photo)}, data={"email": email}).json()

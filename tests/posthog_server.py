@@ -18,7 +18,7 @@ class PosthogServer:
         self.received: list[dict[str, Any]] = []
 
     def unique(self) -> list[dict[str, Any]]:
-        """Give what PostHog would keep: one event a uuid."""
+        """Return what PostHog would keep: one event a uuid."""
         return list({event["uuid"]: event for event in self.received}.values())
 
     async def batch(self, request: web.Request) -> web.Response:

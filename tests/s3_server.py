@@ -25,7 +25,7 @@ _App = Callable[[_Environ, Callable[..., Any]], Iterable[bytes]]
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
-    """Run the server on a free port and give its endpoint URL; buckets are made by whoever needs one."""
+    """Run the server on a free port and return its endpoint URL; buckets are made by whoever needs one."""
     command = [sys.executable, "-m", "tests.s3_server"]
     with subprocess.Popen(
         command, cwd=_REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

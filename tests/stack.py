@@ -54,7 +54,7 @@ class Stack:
             client.http.close()
 
     def client(self) -> "Client":
-        """Give a client of the gateway, closed with the stack."""
+        """Return a client of the gateway, closed with the stack."""
         self._clients.append(Client(self.url))
         return self._clients[-1]
 
@@ -81,7 +81,7 @@ class Stack:
         process.wait()
 
     def stop(self, name: str, *, within: float = 30) -> int:
-        """SIGTERM, as a cluster does; give the exit status."""
+        """SIGTERM, as a cluster does; return the exit status."""
         process = self.processes.pop(name)
         process.terminate()
         return process.wait(within)
@@ -106,7 +106,7 @@ class Stack:
         eventually(ready, within=within, or_show=self.logs)
 
     def logs(self) -> str:
-        """Give the end of every service's log, for a failing test."""
+        """Return the end of every service's log, for a failing test."""
         return "\n".join(
             f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in sorted(self.folder.glob("*.log"))
         )
@@ -148,7 +148,7 @@ class Client:
         return body
 
     def finished(self, upload_id: str, token: str, *, within: float = 60) -> dict[str, object]:
-        """Poll until the job has ended and give its last status."""
+        """Poll until the job has ended and return its last status."""
 
         def over() -> bool:
             return self.status(upload_id, token)["status"] in ("completed", "failed")
@@ -161,7 +161,7 @@ class Client:
 def stack(
     folder: Path, database_url: str, amqp_url: str, env: Mapping[str, str] | None = None
 ) -> Iterator[tuple[Stack, Client]]:
-    """Give the whole stack, running, and a client of it."""
+    """Return the whole stack, running, and a client of it."""
     with Stack(folder, database_url, amqp_url, env) as running:
         running.start_all()
         yield running, running.client()

@@ -44,7 +44,7 @@ _LONG = dt.timedelta(hours=1)
 
 @st.composite
 def legal_streams(draw: st.DrawFn, upload_id: UUID = UPLOAD, run_id: UUID = RUN) -> list[Event]:
-    """Give a stream: never asked for, under way, completed, failed and replayed, or erased at the end."""
+    """Return a stream: never asked for, under way, completed, failed and replayed, or erased at the end."""
     events: list[Event] = [an_event(UploadRegistered, upload_id=upload_id)]
     now = NOW
     for _ in range(draw(st.integers(0, 20))):

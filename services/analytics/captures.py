@@ -33,12 +33,12 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def distinct_id(session_token_digest: str) -> str:
-    """Give a session's name in analytics: a hash of the stored digest, from which neither token nor person is found."""
+    """Return a session's name in analytics: a hash of the stored digest, which leads to neither token nor person."""
     return hashlib.sha256(session_token_digest.encode()).hexdigest()[:32]
 
 
 def capture_of(event: Event, history: Sequence[Event]) -> Capture | None:
-    """Give what is captured of an event, with its upload's whole stream at hand; None where nothing is."""
+    """Return what is captured of an event, with its upload's whole stream at hand; None where nothing is."""
     match event:
         case ProcessingRequested():
             return _capture("processing_started", event, history, {})
@@ -52,7 +52,7 @@ def capture_of(event: Event, history: Sequence[Event]) -> Capture | None:
 
 
 def durations(end: ProcessingCompleted, history: Sequence[Event]) -> dict[str, float]:
-    """Give the seconds that each stage took, and `total`, in the attempt that `end` completed. Waits are included."""
+    """Return the seconds that each stage took, and `total`, in the attempt that `end` completed. Waits are included."""
     spent: dict[str, float] = {}
     begun: dt.datetime | None = None
     entered: dt.datetime | None = None

@@ -67,5 +67,5 @@ class AnalyticsConsumer:
     def _note(self, *, away: bool, error: str = "") -> None:
         """Say once when PostHog goes away, and once when it is back."""
         if away is not self._away:
-            log.warning("analytics_away", error=error) if away else log.info("analytics_back")
+            log.warning("analytics_unreachable", error=error) if away else log.info("analytics_reachable")
         self._away = away

@@ -48,7 +48,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def database_url(settings: Settings) -> str:
-    """Give the database's URL: the one that is set, or that of `darkroom dev` in this directory."""
+    """Return the database's URL: the one that is set, or that of `darkroom dev` in this directory."""
     if settings.database.database_url:
         return settings.database.database_url
     if not (DATA / "postgres").is_dir():
@@ -59,27 +59,27 @@ def database_url(settings: Settings) -> str:
 
 
 def broker_url(settings: Settings) -> str:
-    """Give the broker's URL."""
+    """Return the broker's URL."""
     if not settings.broker.amqp_url:
         raise click.UsageError("AMQP_URL is not set")
     return settings.broker.amqp_url
 
 
-def at_desk(work: Callable[[Any, Settings], Awaitable[T]]) -> T:
+def run_command(work: Callable[[Any, Settings], Awaitable[T]]) -> T:
     """Run `work(desk, settings)` at an operator's desk. What cannot be done is said in one line, with status 1."""
     from psycopg import Error as DatabaseError  # noqa: PLC0415 — a process that only serves needs none of this
     from psycopg.errors import UndefinedColumn, UndefinedTable  # noqa: PLC0415
     from psycopg_pool import PoolTimeout  # noqa: PLC0415
 
     from shared.eventstore.group_commit import StoreUnavailableError  # noqa: PLC0415
-    from shared.operations.context import open_desk  # noqa: PLC0415
+    from shared.operations.context import open_operator_context  # noqa: PLC0415
 
     settings = settings_or_exit(quiet=True)
     url = database_url(settings)
 
     async def at_work() -> T:
-        async with open_desk(url) as desk:
-            return await work(desk, settings)
+        async with open_operator_context(url) as context:
+            return await work(context, settings)
 
     try:
         return run(at_work())
@@ -90,23 +90,23 @@ def at_desk(work: Callable[[Any, Settings], Awaitable[T]]) -> T:
 
 
 def out() -> Console:
-    """Give a console that prints what it is given, in wide lines where no person but a program reads them."""
+    """Return a console that prints what it is given, in wide lines where no person but a program reads them."""
     width = None if sys.stdout.isatty() else 240
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def printable(text: str) -> str:
-    """Give text as it is safe to print: what strangers wrote must not steer the terminal."""
+    """Return text as it is safe to print: what strangers wrote must not steer the terminal."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def interactive() -> bool:
-    """Say whether a person can be asked."""
+    """Return whether a person can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def reason_or_ask(reason: str | None) -> str:
-    """Give the reason, asked for where a person can be; operators' actions are kept with their reasons."""
+    """Return the reason, asked for where a person can be; operators' actions are kept with their reasons."""
     given = (reason or "").strip()
     if not given and interactive():
         given = str(click.prompt("Why", err=True)).strip()
@@ -139,7 +139,7 @@ class OneOf(click.Choice[E]):
     """A choice by the members' values."""
 
     def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
-        """Give what is written for a member."""
+        """Return what is written for a member."""
         del ctx
         return str(choice)
 

@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, ControllerRouterHandler
 
-from services.gateway.dependencies import HotParts, provided
+from services.gateway.dependencies import JobDependencies, as_dependencies
 from services.gateway.health import live, ready
 from services.gateway.http.problems import problem_response
 from services.gateway.http.rate_limits import CallLimits
@@ -16,10 +16,10 @@ from services.gateway.jobs.events import stream_status
 from services.gateway.jobs.results import get_result
 from services.gateway.jobs.start import retry_processing, start_processing
 from services.gateway.jobs.status import get_status
-from services.gateway.jobs.status_cache import remembering
+from services.gateway.jobs.status_cache import with_status_cache
 from services.gateway.jobs.status_streams import StatusStreams
-from services.gateway.middleware.headers import edge
-from services.gateway.middleware.telemetry import get_metrics, watched
+from services.gateway.middleware.headers import with_headers
+from services.gateway.middleware.telemetry import get_metrics, with_telemetry
 from services.gateway.openapi.document import openapi_config
 from services.gateway.operators.routes import ops_routes
 from services.gateway.pages import nothing_here, page_routes
@@ -30,11 +30,11 @@ from services.gateway.uploads.janitor import Janitor
 from services.gateway.uploads.objects import get_object, put_object
 from services.gateway.uploads.presign import complete_upload, presign_upload
 from shared.bootstrap import Runtime
-from shared.database.conninfo import patient_conninfo
+from shared.database.conninfo import conninfo_with_timeouts
 from shared.database.rate_limits import RateLimits
 from shared.eventstore.pending_uploads import PendingUploads
-from shared.eventstore.stream_reader import Histories
-from shared.read_model.changes import UploadChanges
+from shared.eventstore.stream_reader import StreamReader
+from shared.read_model.changes import ChangeListener
 from shared.read_model.queries import UploadQueries
 from shared.settings import Settings
 from shared.storage.local import LocalObjectStore
@@ -59,20 +59,20 @@ API: list[ControllerRouterHandler] = [
 
 def attach(runtime: Runtime) -> None:
     """Serve HTTP from this process."""
-    changes = UploadChanges(patient_conninfo(runtime.settings.database.database_url))
+    changes = ChangeListener(conninfo_with_timeouts(runtime.settings.database.database_url))
     runtime.attach_background(changes.run)
     runtime.attach_background(Janitor(PendingUploads(runtime.pool), RateLimits(runtime.pool), runtime.objects).run)
     app = create_app(runtime, changes)
     runtime.attach_background(partial(serve, app, runtime.settings.process, on_stop=changes.close))
 
 
-def create_app(runtime: Runtime, changes: UploadChanges) -> ASGIApp:
+def create_app(runtime: Runtime, changes: ChangeListener) -> ASGIApp:
     """Build the ASGI application over a process's parts."""
     reads = UploadQueries(runtime.pool)
     local = isinstance(runtime.objects, LocalObjectStore)
     app = Litestar(
         route_handlers=[*API, *page_routes, *([get_object, put_object] if local else []), ops_routes(runtime)],
-        dependencies=provided(_parts(runtime, changes, reads)),
+        dependencies=as_dependencies(_dependencies(runtime, changes, reads)),
         state=State({"limits": CallLimits(RateLimits(runtime.pool), runtime.settings.gateway)}),
         exception_handlers={Exception: problem_response, NotFoundException: nothing_here},
         request_max_body_size=JSON_BODY_BYTES,
@@ -81,14 +81,14 @@ def create_app(runtime: Runtime, changes: UploadChanges) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return edge(watched(remembering(app, reads)), runtime.settings)
+    return with_headers(with_telemetry(with_status_cache(app, reads)), runtime.settings)
 
 
-def _parts(runtime: Runtime, changes: UploadChanges, reads: UploadQueries) -> dict[str, object]:
+def _dependencies(runtime: Runtime, changes: ChangeListener, reads: UploadQueries) -> dict[str, object]:
     pending = PendingUploads(runtime.pool)
-    streams = StatusStreams(Histories(runtime.pool), changes, runtime.objects)
+    streams = StatusStreams(StreamReader(runtime.pool), changes, runtime.objects)
     return {
-        "hot": HotParts(runtime.store, reads, runtime.objects, changes, streams),
+        "jobs": JobDependencies(runtime.store, reads, runtime.objects, changes, streams),
         "store": runtime.store,
         "reads": reads,
         "objects": runtime.objects,
@@ -96,7 +96,7 @@ def _parts(runtime: Runtime, changes: UploadChanges, reads: UploadQueries) -> di
         "cpu": runtime.cpu,
         "pool": runtime.pool,
         "analytics": runtime.settings.analytics,
-        "carrier": runtime.transport,
+        "transport": runtime.transport,
         "streams": streams,
         "direct": DirectUploads(runtime.store, reads, pending, runtime.objects, runtime.cpu),
     }

@@ -9,10 +9,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from services.gateway.jobs.status_streams import StatusStreams
 from services.gateway.uploads.direct_uploads import DirectUploads
-from shared.bootstrap import BothWays
+from shared.bootstrap import ConsumingTransport
 from shared.cpu_pool import CpuPool
 from shared.eventstore.store import EventStore
-from shared.read_model.changes import UploadChanges
+from shared.read_model.changes import ChangeListener
 from shared.read_model.queries import UploadQueries
 from shared.settings import Analytics
 from shared.storage.local import LocalObjectStore
@@ -24,27 +24,27 @@ Objects = NamedDependency[SkipValidation[ObjectStore]]
 Local = NamedDependency[SkipValidation[LocalObjectStore]]
 Cpu = NamedDependency[SkipValidation[CpuPool]]
 Pool = NamedDependency[SkipValidation[AsyncConnectionPool]]
-Carrier = NamedDependency[SkipValidation[BothWays]]
+TransportDependency = NamedDependency[SkipValidation[ConsumingTransport]]
 Streams = NamedDependency[SkipValidation[StatusStreams]]
 AnalyticsSettings = NamedDependency[SkipValidation[Analytics]]
 Direct = NamedDependency[SkipValidation[DirectUploads]]
 
 
-class HotParts(NamedTuple):
+class JobDependencies(NamedTuple):
     """What the two most called routes need, as one dependency: several, Litestar resolves in a task group each time."""
 
     store: EventStore
     reads: UploadQueries
     objects: ObjectStore
-    changes: UploadChanges
+    changes: ChangeListener
     streams: StatusStreams
 
 
-Hot = NamedDependency[SkipValidation[HotParts]]
+Jobs = NamedDependency[SkipValidation[JobDependencies]]
 
 
-def provided(parts: Mapping[str, object]) -> dict[str, Provide]:
-    """Give Litestar's dependencies: each handler's parameter of that name gets that part."""
+def as_dependencies(parts: Mapping[str, object]) -> dict[str, Provide]:
+    """Return Litestar's dependencies: each handler's parameter of that name gets that part."""
     return {name: _provide(part) for name, part in parts.items()}
 
 

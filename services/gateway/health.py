@@ -4,8 +4,8 @@ from litestar import Response, get
 from psycopg import Error as DatabaseError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from services.gateway.dependencies import Carrier, Objects, Pool
-from services.gateway.http.deadlines import patient
+from services.gateway.dependencies import Objects, Pool, TransportDependency
+from services.gateway.http.deadlines import with_deadline
 from shared.storage.port import ObjectStore, ObjectStoreError
 
 
@@ -16,14 +16,14 @@ async def live() -> dict[str, str]:
 
 
 @get("/health/ready", include_in_schema=False)
-async def ready(pool: Pool, objects: Objects, carrier: Carrier) -> Response[dict[str, str]]:
-    """Say whether uploads can be taken: 200, or 503 naming what is away.
+async def ready(pool: Pool, objects: Objects, transport: TransportDependency) -> Response[dict[str, str]]:
+    """Return whether uploads can be taken: 200, or 503 naming what is away.
 
     The broker may be down: what it would carry waits in the outbox. So that is said, and changes nothing.
     """
     needed = {"database": await _database(pool), "objects": await _objects(objects)}
     fine = all(state == "ok" for state in needed.values())
-    broker = "ok" if carrier.up else "away"
+    broker = "ok" if transport.up else "away"
     answer = {"status": "ok" if fine else "unavailable", **needed, "broker": broker}
     return Response(answer, status_code=200 if fine else 503)
 
@@ -34,7 +34,7 @@ async def _database(pool: AsyncConnectionPool) -> str:
             await conn.execute("SELECT 1")
 
     try:
-        await patient(ask)
+        await with_deadline(ask)
     except (DatabaseError, PoolTimeout, TimeoutError) as error:
         return type(error).__name__
     return "ok"

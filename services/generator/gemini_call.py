@@ -78,7 +78,7 @@ class GeminiCall:
         )
 
     async def ask(self, photo: bytes, content_type: str) -> GeneratedImage:
-        """Give the picture that Gemini made of the photo. Raises RetryableFailure or FinalFailure."""
+        """Return the picture that Gemini made of the photo. Raises RetryableFailure or FinalFailure."""
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await self._send(photo, content_type)

@@ -110,7 +110,7 @@ def _read(body: object) -> _Error:
 
 
 def _wait(headers: Mapping[str, str], error: _Error) -> float:
-    """Give the longest wait in seconds that the header or the body asks for, 0 where neither does."""
+    """Return the longest wait in seconds that the header or the body asks for, 0 where neither does."""
     asked = [_seconds(detail.retry_delay.removesuffix("s")) for detail in error.details]
     asked.append(_header_wait(headers.get("retry-after", ""), headers.get("date", "")))
     return min(max(asked), LONGEST_WAIT)

@@ -58,7 +58,7 @@ async def generate_picture(
         await objects.put(key, picture.data, picture.content_type)
     else:
         header = _header(picture)
-    return context.fact(
+    return context.build(
         ImageGenerated,
         generated_key=key,
         generation=generation,
@@ -79,7 +79,7 @@ async def _photo(objects: ObjectStore, key: str, cpu: CpuPool) -> bytes:
 
 
 async def _left_behind(objects: ObjectStore, key: str) -> GeneratedImage | None:
-    """Give what an earlier call drew and put away before its worker died, or None."""
+    """Return what an earlier call drew and put away before its worker died, or None."""
     info = await objects.head(key)
     if info is None:
         return None

@@ -9,5 +9,5 @@ CONTENT_TYPE = "image/jpeg"
 
 
 def prepare(photo: bytes) -> bytes:
-    """Give the photo as a JPEG without metadata: where it was taken is nobody's business. Raises ImageRefused."""
+    """Return the photo as a JPEG without metadata: where it was taken is nobody's business. Raises ImageRefused."""
     return to_jpeg(open_fitted(photo, LONGEST_SIDE), QUALITY)

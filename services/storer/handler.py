@@ -11,7 +11,7 @@ async def store_result(event: ImageGenerated, context: StageContext, *, objects:
     name = result_id(event.workflow_run_id, event.generation)
     key = result_key(event.upload_id, name)
     await objects.copy(event.generated_key, key)
-    return context.fact(
+    return context.build(
         ResultStored,
         result_id=name,
         result_key=key,

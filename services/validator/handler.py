@@ -17,7 +17,7 @@ async def validate_image(
         seen = await cpu.run(check, data)
     except ImageRefused as refused:
         raise FinalFailure(refused.code, refused.message) from refused
-    return context.fact(
+    return context.build(
         ImageValidated,
         original_key=event.original_key,
         width=seen.width,

@@ -20,7 +20,7 @@ async def watermark_preview(
         raise FinalFailure("RESULT_BROKEN", "The finished picture could not be read.", replayable=True) from refused
     key = preview_key(event.upload_id, event.result_id)
     await objects.put(key, preview.data, preview.content_type)
-    watermarked = context.fact(
+    watermarked = context.build(
         PreviewWatermarked,
         preview_key=key,
         content_type=preview.content_type,
@@ -28,4 +28,4 @@ async def watermark_preview(
         height=preview.height,
         size_bytes=len(preview.data),
     )
-    return watermarked, context.fact(ProcessingCompleted, result_id=event.result_id, preview_key=key)
+    return watermarked, context.build(ProcessingCompleted, result_id=event.result_id, preview_key=key)

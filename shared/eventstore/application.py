@@ -12,7 +12,7 @@ from eventsourcing.utils import Environment
 from psycopg.conninfo import conninfo_to_dict
 
 from contracts.events import Event
-from shared.database.conninfo import patient_conninfo
+from shared.database.conninfo import conninfo_with_timeouts
 from shared.eventstore.mapper import EventMapper
 from shared.eventstore.recorder import UploadRecorder
 from shared.upload.errors import UploadNotFoundError
@@ -44,7 +44,7 @@ class UploadsApplication(Application[UUID]):
     name = "upload"
 
     def __init__(self, database_url: str, *, pool_size: int = 2) -> None:
-        self._conninfo = conninfo_to_dict(patient_conninfo(database_url))
+        self._conninfo = conninfo_to_dict(conninfo_with_timeouts(database_url))
         self._conninfo["options"] = f"{self._conninfo.get('options') or ''} {_PLAN_BY_INDEX}".strip()
         super().__init__(
             env={
@@ -80,7 +80,7 @@ class UploadsApplication(Application[UUID]):
         return factory
 
     def construct_mapper(self) -> Mapper[UUID]:
-        """Give the mapper over the contract's Structs."""
+        """Return the mapper over the contract's Structs."""
         return EventMapper()
 
     def load(self, upload_id: UUID) -> Upload:
@@ -101,16 +101,16 @@ class UploadsApplication(Application[UUID]):
         """Say over NOTIFY which uploads changed, and to which version."""
         cast("UploadRecorder", self.recorder).announce(changed)
 
-    def hasten_watch(self, upload_id: UUID, by: dt.datetime) -> None:
+    def bring_check_forward(self, upload_id: UUID, by: dt.datetime) -> None:
         """Bring forward the watch over an upload's run; nothing happens where there is none."""
-        cast("UploadRecorder", self.recorder).hasten_watch(upload_id, by)
+        cast("UploadRecorder", self.recorder).bring_check_forward(upload_id, by)
 
     def states(self, events: Sequence[Event]) -> dict[UUID, bytes]:
-        """Give what is stored at the versions of `events` (one an upload): upload id → the event's JSON."""
+        """Return what is stored at the versions of `events` (one an upload): upload id → the event's JSON."""
         return cast("UploadRecorder", self.recorder).select_states(
             [(event.upload_id, event.version) for event in events]
         )
 
     def history(self, upload_id: UUID) -> Sequence[Event]:
-        """Give an upload's events, oldest first; empty where there is no such upload."""
+        """Return an upload's events, oldest first; empty where there is no such upload."""
         return list(self.events.get(upload_id))  # type: ignore[arg-type]  # the mapper gives contract events only

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 MAX_GROUP = 256
 """Appends in one transaction; more wait for the next."""
-SETTLE_DELAY = 0.1
+REMOVAL_DELAY = 0.1
 """Seconds that settled outbox rows wait for an append to ride along with."""
 ANNOUNCE_DELAY = 0.025
 """Seconds after a commit until its uploads are announced: what it makes due goes first, and the next groups join in."""
@@ -81,7 +81,7 @@ class GroupCommit:
         self._on_written = on_written
         self._max_group = max_group
         self._waiting: deque[Append] = deque()
-        self._settled: list[RowKey] = []
+        self._published: list[RowKey] = []
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
         self._changed: dict[UUID, int] = {}
@@ -118,9 +118,9 @@ class GroupCommit:
         finally:
             patience.cancel()
 
-    def settle(self, keys: Sequence[RowKey]) -> None:
+    def remove_published(self, keys: Sequence[RowKey]) -> None:
         """Have outbox rows removed that were handed on: with the next group, or alone if none comes soon."""
-        self._settled.extend(keys)
+        self._published.extend(keys)
         self._wake.set()
 
     async def close(self) -> None:
@@ -144,18 +144,18 @@ class GroupCommit:
         waiting.done.set_exception(StoreUnavailableError("the database did not answer in time"))
 
     async def _write_forever(self) -> None:
-        while not self._closing or self._waiting or self._settled:
+        while not self._closing or self._waiting or self._published:
             await self._wait_for_work()
-            group, settled = self._take_group(), self._take_settled()
-            if group or settled:
-                await self._write(group, settled)
+            group, published = self._take_group(), self._take_published()
+            if group or published:
+                await self._write(group, published)
 
     async def _wait_for_work(self) -> None:
         """Return once an append waits; settled rows alone are worth a transaction after SETTLE_DELAY, or in numbers."""
-        while not self._waiting and not self._closing and len(self._settled) < self._max_group:
+        while not self._waiting and not self._closing and len(self._published) < self._max_group:
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), SETTLE_DELAY if self._settled else None)
+                await asyncio.wait_for(self._wake.wait(), REMOVAL_DELAY if self._published else None)
             except TimeoutError:
                 return
 
@@ -172,11 +172,11 @@ class GroupCommit:
         self._waiting.extendleft(reversed(rivals))
         return [group[upload_id] for upload_id in sorted(group)]
 
-    def _take_settled(self) -> list[RowKey]:
-        settled, self._settled = self._settled, []
-        return settled
+    def _take_published(self) -> list[RowKey]:
+        published, self._published = self._published, []
+        return published
 
-    async def _write(self, group: list[Append], settled: list[RowKey]) -> None:
+    async def _write(self, group: list[Append], published: list[RowKey]) -> None:
         loop = asyncio.get_running_loop()
         wait = RETRY_FIRST
         while True:
@@ -184,7 +184,7 @@ class GroupCommit:
             group = [append for append in group if not append.abandoned]
             began = loop.time()
             try:
-                outcomes = await loop.run_in_executor(self._thread, self._commit, group, settled)
+                outcomes = await loop.run_in_executor(self._thread, self._commit, group, published)
             except (OperationalError, InterfaceError) as error:
                 self._on_state(False)
                 if self._closing and wait >= RETRY_MAX:
@@ -231,30 +231,32 @@ class GroupCommit:
 
     # From here on: in the writer's thread.
 
-    def _commit(self, group: Sequence[Append], settled: Sequence[RowKey]) -> list[Outcome]:
-        """Commit a group; give each outcome. Raises OperationalError or InterfaceError where the fate is unknown."""
+    def _commit(self, group: Sequence[Append], published: Sequence[RowKey]) -> list[Outcome]:
+        """Commit a group; return each outcome. Raises OperationalError or InterfaceError where the fate is unknown."""
         try:
-            self._save(group, settled)
+            self._save(group, published)
         except IntegrityError as error:
-            return self._sort_out(group, settled, error)
+            return self._resolve_conflicts(group, published, error)
         except (OperationalError, InterfaceError):
             raise
         except NoLongerWantedError:
-            return self._without_abandoned(group, settled)
+            return self._without_abandoned(group, published)
         except Exception as error:  # noqa: BLE001 — whatever is wrong with one append must not end the writer
             if len(group) <= 1:
                 return [error] * len(group)
             return [self._commit([append], ())[0] for append in group]
         return [None] * len(group)
 
-    def _without_abandoned(self, group: Sequence[Append], settled: Sequence[RowKey]) -> list[Outcome]:
+    def _without_abandoned(self, group: Sequence[Append], published: Sequence[RowKey]) -> list[Outcome]:
         """Commit what is still waited for; the others were told that nothing is written."""
         wanted = [append for append in group if not append.abandoned]
-        outcomes = dict(zip([append.upload_id for append in wanted], self._commit(wanted, settled), strict=True))
+        outcomes = dict(zip([append.upload_id for append in wanted], self._commit(wanted, published), strict=True))
         unwritten = StoreUnavailableError("nobody waited any more")
         return [outcomes.get(append.upload_id, unwritten) for append in group]
 
-    def _sort_out(self, group: Sequence[Append], settled: Sequence[RowKey], refusal: IntegrityError) -> list[Outcome]:
+    def _resolve_conflicts(
+        self, group: Sequence[Append], published: Sequence[RowKey], refusal: IntegrityError
+    ) -> list[Outcome]:
         """Find who lost to what is recorded already, and commit the rest.
 
         An event that stands there to the letter is our own: the commit before went through, only its answer was lost.
@@ -264,20 +266,22 @@ class GroupCommit:
         rest = [append for append in group if append.upload_id not in recorded]
         if len(rest) == len(group):
             return [refusal] if len(group) == 1 else [self._commit([append], ())[0] for append in group]
-        outcomes: dict[UUID, Outcome] = {a.upload_id: o for a, o in zip(rest, self._commit(rest, settled), strict=True)}
+        outcomes: dict[UUID, Outcome] = {
+            a.upload_id: o for a, o in zip(rest, self._commit(rest, published), strict=True)
+        }
         for append in group:
             first = append.events[0]
             if recorded.get(append.upload_id) != encode(first):
                 outcomes.setdefault(append.upload_id, ConflictError(f"{first.message_id} is taken"))
         return [outcomes.get(append.upload_id) for append in group]
 
-    def _save(self, group: Sequence[Append], settled: Sequence[RowKey]) -> None:
+    def _save(self, group: Sequence[Append], published: Sequence[RowKey]) -> None:
         self._application.record(
             [event for append in group for event in append.events],
             changes=[changes_of(append.events) for append in group],
             outbox=[row for append in group for row in append.outbox],
             ended=[append.upload_id for append in group if ends_run(append.events[-1])],
-            settled=settled,
+            published=published,
             still_wanted=lambda: not any(append.abandoned for append in group),
         )
 

@@ -17,16 +17,16 @@ from contracts.events import (
     StageAttemptFailed,
     decode,
 )
-from shared.upload.saga import ROUTES, WATCH_EVERY, direct_queue
+from shared.upload.saga import ROUTES, RUN_CHECK_INTERVAL, direct_queue
 
 log = structlog.get_logger(__name__)
 
 EXCHANGE = ""
 """Target of a row whose event goes to the topic exchange."""
-WATCH = "watch"
+RUN_CHECK = "watch"
 """Target of the row that has a run under way looked at."""
 
-GRACE = dt.timedelta(seconds=5)
+PUBLISH_WINDOW = dt.timedelta(seconds=5)
 """How long the process that committed a row has it to itself, before the dispatcher may think it dead."""
 CLAIM = dt.timedelta(seconds=30)
 """How long a dispatcher has a row that it claimed, before another may take it up."""
@@ -53,7 +53,7 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
         return (self.event.upload_id, self.event.version, self.target)
 
     def columns(self) -> dict[str, object]:
-        """Give the row as the table has it."""
+        """Return the row as the table has it."""
         return {
             "upload_id": self.event.upload_id,
             "version": self.event.version,
@@ -65,11 +65,15 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rows_for(
-    event: Event, *, causation_id: str | None = None, traceparent: str | None = None, grace: dt.timedelta = GRACE
+    event: Event,
+    *,
+    causation_id: str | None = None,
+    traceparent: str | None = None,
+    publish_window: dt.timedelta = PUBLISH_WINDOW,
 ) -> list[OutboxRow]:
-    """Give the rows that go with an event: who hears of it and when, and the watch over a run that it begins.
+    """Return the rows that go with an event: who hears of it and when, and the watch over a run that it begins.
 
-    `grace` is how long the committing process has to hand them on itself; none where it leaves that to the dispatcher.
+    `publish_window` is how long the committing process has to publish them itself; zero leaves that to the dispatcher.
     """
 
     def row(target: str, available_at: dt.datetime, *, now: bool = False) -> OutboxRow:
@@ -87,14 +91,14 @@ def rows_for(
     if isinstance(event, StageAttemptFailed) and queue is not None:
         rows.append(row(queue, event.retry_at))
     elif queue is not None or ROUTES[type(event)]:
-        rows.append(row(queue or EXCHANGE, event.occurred_at + grace, now=True))
+        rows.append(row(queue or EXCHANGE, event.occurred_at + publish_window, now=True))
     if isinstance(event, ProcessingRequested | ReplayRequested):
-        rows.append(row(WATCH, event.occurred_at + WATCH_EVERY))
+        rows.append(row(RUN_CHECK, event.occurred_at + RUN_CHECK_INTERVAL))
     return rows
 
 
 def ends_run(event: Event) -> bool:
-    """Say whether a run is over with this event, so that nobody needs to watch it any more."""
+    """Return whether a run is over with this event, so that nobody needs to watch it any more."""
     return isinstance(event, ProcessingCompleted | ProcessingFailed)
 
 
@@ -141,17 +145,19 @@ class OutboxSweep:
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
 
-    async def claim(self, limit: int, *, only_watches: bool = False) -> list[OutboxRow]:
+    async def claim(self, limit: int, *, only_run_checks: bool = False) -> list[OutboxRow]:
         """Take up to `limit` due rows, oldest first, for CLAIM; two dispatchers never get the same row.
 
-        `only_watches` leaves the rows that need the transport: while it is away they stay due.
+        `only_run_checks` leaves the rows that need the transport: while it is away they stay due.
         """
         async with self._pool.connection() as conn:
-            curs = await conn.execute(_CLAIM, {"claim": CLAIM, "limit": limit, "all": not only_watches}, prepare=False)
+            curs = await conn.execute(
+                _CLAIM, {"claim": CLAIM, "limit": limit, "all": not only_run_checks}, prepare=False
+            )
             rows = await curs.fetchall()
         return [row for row in map(_row, rows) if row is not None]
 
-    async def settle(self, keys: Sequence[RowKey]) -> None:
+    async def remove_published(self, keys: Sequence[RowKey]) -> None:
         """Remove rows that were handed on."""
         async with self._pool.connection() as conn:
             columns = ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys])
@@ -167,7 +173,7 @@ class OutboxSweep:
             )
 
     async def depth(self) -> tuple[int, float]:
-        """Count the rows that are overdue, and give the oldest one's delay in seconds (0 where none is)."""
+        """Count the rows that are overdue, and return the oldest one's delay in seconds (0 where none is)."""
         async with self._pool.connection() as conn:
             curs = await conn.execute(
                 "SELECT count(*), coalesce(extract(epoch FROM now() - min(available_at)), 0)::float8"

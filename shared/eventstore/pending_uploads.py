@@ -38,7 +38,7 @@ class PendingUploads:
             await conn.execute(_INSERT, msgspec.structs.asdict(pending))
 
     async def get(self, upload_id: UUID) -> PendingUpload | None:
-        """Give what was announced, unless its time is over."""
+        """Return what was announced, unless its time is over."""
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(PendingUpload)) as curs:
             await curs.execute(f"{_SELECT} WHERE id = %s AND expires_at > now()", (upload_id,))
             return await curs.fetchone()

@@ -32,7 +32,7 @@ _TYPES = {
 
 
 def _assignment(column: str) -> str:
-    """Give what `merge` in the projection does, in SQL."""
+    """Return what `merge` in the projection does, in SQL."""
     if column == "progress":
         return "progress = greatest(u.progress, excluded.progress)"
     if column in STATED:
@@ -60,16 +60,16 @@ _DUE = """due AS (
     )
     ON CONFLICT DO NOTHING
 )"""
-_SETTLED = """settled AS (
+_REMOVE_PUBLISHED = """published AS (
     DELETE FROM outbox USING (
-        SELECT o.ctid FROM json_to_recordset(%(settled)b::json) AS k (upload_id uuid, version bigint, target text)
+        SELECT o.ctid FROM json_to_recordset(%(published)b::json) AS k (upload_id uuid, version bigint, target text)
         CROSS JOIN LATERAL (
             SELECT ctid FROM outbox WHERE (upload_id, version, target) = (k.upload_id, k.version, k.target)
             FOR UPDATE SKIP LOCKED
         ) AS o
     ) AS held WHERE outbox.ctid = held.ctid
 )"""
-_UNWATCHED = """unwatched AS (
+_END_RUN_CHECKS = """unwatched AS (
     DELETE FROM outbox WHERE upload_id = ANY (%(ended)b::uuid[]) AND target = 'watch'
 )"""
 _EVENTS = """
@@ -80,9 +80,9 @@ FROM json_to_recordset(%(events)b::json) AS r (id uuid, version bigint, topic te
 
 
 @functools.cache
-def _write(*, settles: bool, ends: bool) -> str:
-    """Give the statement, without the parts that have nothing to do: each costs a twentieth of a millisecond."""
-    parts = [_ROWS, _DUE, *([_SETTLED] if settles else []), *([_UNWATCHED] if ends else [])]
+def _write(*, removes: bool, ends: bool) -> str:
+    """Return the statement, without the parts that have nothing to do: each costs a twentieth of a millisecond."""
+    parts = [_ROWS, _DUE, *([_REMOVE_PUBLISHED] if removes else []), *([_END_RUN_CHECKS] if ends else [])]
     return f"WITH {', '.join(parts)} {_EVENTS}"
 
 
@@ -125,7 +125,7 @@ class UploadRecorder(PostgresApplicationRecorder):
         changes: Sequence[RowChange] = (),
         outbox: Sequence[OutboxRow] = (),
         ended: Sequence[UUID] = (),
-        settled: Sequence[RowKey] = (),
+        published: Sequence[RowKey] = (),
         still_wanted: Callable[[], bool] = lambda: True,
         **_: Any,
     ) -> Sequence[int] | None:
@@ -138,17 +138,17 @@ class UploadRecorder(PostgresApplicationRecorder):
             {"id": e.originator_id, "version": e.originator_version, "topic": e.topic, "state": e.state.decode()}
             for e in stored_events
         ]
-        keys = [{"upload_id": key[0], "version": key[1], "target": key[2]} for key in settled]
+        keys = [{"upload_id": key[0], "version": key[1], "target": key[2]} for key in published]
         erased = [e.originator_id for e in stored_events if e.topic == UploadErased.__name__]
         with self.datastore.get_connection() as conn, conn.transaction() if erased else nullcontext():
             if not still_wanted():
                 raise NoLongerWantedError
             conn.execute(
-                _write(settles=bool(keys), ends=bool(ended)),
+                _write(removes=bool(keys), ends=bool(ended)),
                 {
                     "changes": _json(changes),
                     "outbox": _json([row.columns() for row in outbox]),
-                    "settled": _json(keys),
+                    "published": _json(keys),
                     "ended": list(ended),
                     "events": _json(events),
                 },
@@ -163,7 +163,7 @@ class UploadRecorder(PostgresApplicationRecorder):
         with self.datastore.get_connection() as conn:
             conn.execute(_ANNOUNCE, (CHANNEL, pack(changed.items())), prepare=True)
 
-    def hasten_watch(self, upload_id: UUID, by: dt.datetime) -> None:
+    def bring_check_forward(self, upload_id: UUID, by: dt.datetime) -> None:
         """Have an upload's watch row due at `by`, if it was due later."""
         with self.datastore.get_connection() as conn:
             conn.execute(
@@ -172,7 +172,7 @@ class UploadRecorder(PostgresApplicationRecorder):
             )
 
     def select_states(self, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, bytes]:
-        """Give the stored JSON at each (upload, version) that is taken, by upload; at most one key an upload."""
+        """Return the stored JSON at each (upload, version) that is taken, by upload; at most one key an upload."""
         with self.datastore.get_connection() as conn:
             rows = conn.execute(
                 "SELECT originator_id, state FROM upload_events"

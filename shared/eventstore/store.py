@@ -13,7 +13,7 @@ from eventsourcing.persistence import InterfaceError, OperationalError
 from contracts.events import Event
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import RETRY_FIRST, RETRY_MAX, GroupCommit, StoreUnavailableError
-from shared.eventstore.outbox import GRACE, OutboxRow, rows_for
+from shared.eventstore.outbox import PUBLISH_WINDOW, OutboxRow, rows_for
 from shared.observability import traces
 from shared.upload.upload import Upload
 
@@ -23,10 +23,12 @@ T = TypeVar("T")
 class EventStore:
     """Loads and appends. Reads go through a small thread pool, writes through the process's one group commit."""
 
-    def __init__(self, application: UploadsApplication, commits: GroupCommit, *, grace: dt.timedelta = GRACE) -> None:
+    def __init__(
+        self, application: UploadsApplication, commits: GroupCommit, *, publish_window: dt.timedelta = PUBLISH_WINDOW
+    ) -> None:
         self._application = application
         self._commits = commits
-        self._grace = grace
+        self._publish_window = publish_window
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="event-reader")
 
     async def load(self, upload_id: UUID, *, wait: float | None = None) -> Upload:
@@ -34,7 +36,7 @@ class EventStore:
         return await self._read(lambda: self._application.load(upload_id), wait)
 
     async def history(self, upload_id: UUID, *, wait: float | None = None) -> Sequence[Event]:
-        """Give an upload's events, oldest first. Raises StoreUnavailableError after `wait` seconds."""
+        """Return an upload's events, oldest first. Raises StoreUnavailableError after `wait` seconds."""
         return await self._read(lambda: self._application.history(upload_id), wait)
 
     async def append(
@@ -54,12 +56,14 @@ class EventStore:
         with traces.append(events, traceparent):
             traceparent = traces.current(traceparent)
             for event in events:
-                rows += rows_for(event, causation_id=causation_id, traceparent=traceparent, grace=self._grace)
+                rows += rows_for(
+                    event, causation_id=causation_id, traceparent=traceparent, publish_window=self._publish_window
+                )
             await self._commits.append(events, rows, wait=wait)
 
-    async def look_after(self, upload_id: UUID, *, by: dt.datetime) -> None:
+    async def bring_check_forward(self, upload_id: UUID, *, by: dt.datetime) -> None:
         """Have the watch over a run look at it by then, if it was going to look later."""
-        await self._read(lambda: self._application.hasten_watch(upload_id, by), None)
+        await self._read(lambda: self._application.bring_check_forward(upload_id, by), None)
 
     async def close(self) -> None:
         """Stop reading; the group commit is closed by whoever started it."""

@@ -14,7 +14,7 @@ ORDER BY originator_id, originator_version
 """
 
 
-class Histories:
+class StreamReader:
     """Reads of the event table past the library. Every method may raise psycopg.Error or psycopg_pool.PoolTimeout."""
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
@@ -35,7 +35,7 @@ class Histories:
         return folded
 
     async def after(self, upload_id: UUID, version: int) -> list[Event]:
-        """Give an upload's events beyond a version, oldest first."""
+        """Return an upload's events beyond a version, oldest first."""
         async with self._pool.connection() as conn, conn.cursor(binary=True) as curs:
             await curs.execute(
                 "SELECT state FROM upload_events WHERE originator_id = %b AND originator_version > %b::bigint"
@@ -46,7 +46,7 @@ class Histories:
             return [decode(state) for (state,) in await curs.fetchall()]
 
     async def latest(self, limit: int) -> list[Event]:
-        """Give about `limit` of the last events recorded, each upload's in order."""
+        """Return about `limit` of the last events recorded, each upload's in order."""
         async with self._pool.connection() as conn, conn.cursor(binary=True) as curs:
             await curs.execute(_LATEST, (limit,))
             return [decode(state) for (state,) in await curs.fetchall()]

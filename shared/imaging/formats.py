@@ -45,7 +45,7 @@ def recognise(head: bytes) -> Format:
 
 
 def _brands(head: bytes) -> set[bytes]:
-    """Give the brands of an ISO media file: the major one, then, after a version number, the compatible ones."""
+    """Return the brands of an ISO media file: the major one, then, after a version number, the compatible ones."""
     if head[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(head[:4]), len(head))

@@ -9,8 +9,10 @@ import aio_pika
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 
-REASON, SET_ASIDE_AT = "x-reason", "x-set-aside-at"
-_FATE = frozenset({REASON, SET_ASIDE_AT, "x-queue", "x-routing-key", "x-death", "x-delivery-count", "x-acquired-count"})
+REASON, DEAD_LETTERED_AT = "x-reason", "x-set-aside-at"
+_DEATH_HEADERS = frozenset(
+    {REASON, DEAD_LETTERED_AT, "x-queue", "x-routing-key", "x-death", "x-delivery-count", "x-acquired-count"}
+)
 """Headers that tell of a message's death; they do not go back with it."""
 
 
@@ -26,9 +28,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     body: str
 
 
-def revived(message: AbstractIncomingMessage) -> aio_pika.Message:
-    """Give the message as it was before it died."""
-    headers = {key: value for key, value in message.headers.items() if key not in _FATE and not _death(key)}
+def without_death_headers(message: AbstractIncomingMessage) -> aio_pika.Message:
+    """Return the message as it was before it died."""
+    headers = {
+        key: value for key, value in message.headers.items() if key not in _DEATH_HEADERS and not _is_death_header(key)
+    }
     return aio_pika.Message(
         message.body,
         headers=headers,
@@ -42,11 +46,11 @@ def revived(message: AbstractIncomingMessage) -> aio_pika.Message:
     )
 
 
-def _death(header: str) -> bool:
+def _is_death_header(header: str) -> bool:
     return header.startswith(("x-first-death-", "x-last-death-"))
 
 
-def letter_of(message: AbstractIncomingMessage, queue: str, body_length: int) -> DeadLetter:
+def read_dead_letter(message: AbstractIncomingMessage, queue: str, body_length: int) -> DeadLetter:
     """Read what a message says of itself and of its death."""
     body = message.body.decode(errors="replace")
     return DeadLetter(
@@ -70,9 +74,9 @@ def reason_of(headers: Mapping[str, Any]) -> str:
 
 
 def _since(message: AbstractIncomingMessage) -> dt.datetime | None:
-    if set_aside := _text(message.headers.get(SET_ASIDE_AT)):
+    if dead_letter := _text(message.headers.get(DEAD_LETTERED_AT)):
         with contextlib.suppress(ValueError):
-            return dt.datetime.fromisoformat(set_aside)
+            return dt.datetime.fromisoformat(dead_letter)
     died = (_first_death(message.headers) or {}).get("time")
     return died if isinstance(died, dt.datetime) else message.timestamp
 

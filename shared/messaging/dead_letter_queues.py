@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError, PublishError
 
 from contracts.ops import DeadQueue
-from shared.messaging.dead_letter import DeadLetter, letter_of, revived
+from shared.messaging.dead_letter import DeadLetter, read_dead_letter, without_death_headers
 from shared.messaging.message import TransportDownError
 from shared.messaging.topology import QUEUES, dead
 
@@ -21,7 +21,7 @@ CONNECT_TIMEOUT = 5.0
 """Seconds that the broker has to answer."""
 CONFIRM_TIMEOUT = 10.0
 """Seconds that the broker has to confirm a message that is put back."""
-LOOKED_AT = 200
+MAX_INSPECTED = 200
 """Messages a queue that are looked at for their reasons and ages; the count is of all."""
 
 
@@ -45,7 +45,7 @@ class DeadLetters:
             async with self._channel() as channel:
                 dead_queue = await _passive(channel, name)
                 count = dead_queue.declaration_result.message_count or 0 if dead_queue else 0
-                letters = await _look(dead_queue, name, min(count, LOOKED_AT), 0) if dead_queue else []
+                letters = await _inspect(dead_queue, name, min(count, MAX_INSPECTED), 0) if dead_queue else []
             since = [letter.since for letter in letters if letter.since]
             reasons = Counter(letter.reason for letter in letters)
             found.append(DeadQueue(queue=name, messages=count, oldest=min(since, default=None), reasons=dict(reasons)))
@@ -57,7 +57,7 @@ class DeadLetters:
         for name in named(queue):
             async with self._channel() as channel:
                 if (dead_queue := await _passive(channel, name)) is not None:
-                    found += await _look(dead_queue, name, limit - len(found), body_length)
+                    found += await _inspect(dead_queue, name, limit - len(found), body_length)
         return found
 
     async def redrive(self, queue: str | None, *, limit: int | None = None) -> dict[str, int]:
@@ -71,7 +71,7 @@ class DeadLetters:
             left = None if limit is None else limit - sum(counts.values())
             async with self._channel() as channel:
                 if (dead_queue := await _passive(channel, name)) is not None:
-                    counts[name] = await _put_back(channel, dead_queue, name, left)
+                    counts[name] = await _redrive(channel, dead_queue, name, left)
         return counts
 
     async def purge(self, queue: str | None) -> dict[str, int]:
@@ -108,7 +108,7 @@ async def open_dead_letters(amqp_url: str) -> AsyncIterator[DeadLetters]:
 
 
 def named(queue: str | None) -> tuple[str, ...]:
-    """Give the queue that a name, or its dead-letter queue's name, means; all without one. Raises UnknownQueueError."""
+    """Return the queue that its name or its dead-letter queue's means; all without one. Raises UnknownQueueError."""
     if queue is None:
         return QUEUES
     for name in QUEUES:
@@ -125,18 +125,18 @@ async def _passive(channel: AbstractChannel, name: str) -> AbstractQueue | None:
         return None
 
 
-async def _look(dead_queue: AbstractQueue, name: str, limit: int, body_length: int) -> list[DeadLetter]:
+async def _inspect(dead_queue: AbstractQueue, name: str, limit: int, body_length: int) -> list[DeadLetter]:
     """Take messages without acknowledging them; they go back, in their order, when the channel closes."""
     letters: list[DeadLetter] = []
     while len(letters) < limit:
         message = await dead_queue.get(fail=False)
         if message is None:
             break
-        letters.append(letter_of(message, name, body_length))
+        letters.append(read_dead_letter(message, name, body_length))
     return letters
 
 
-async def _put_back(channel: AbstractChannel, dead_queue: AbstractQueue, name: str, limit: int | None) -> int:
+async def _redrive(channel: AbstractChannel, dead_queue: AbstractQueue, name: str, limit: int | None) -> int:
     there = dead_queue.declaration_result.message_count or 0
     number = 0
     while number < (there if limit is None else min(limit, there)):
@@ -144,7 +144,9 @@ async def _put_back(channel: AbstractChannel, dead_queue: AbstractQueue, name: s
         if message is None:
             break
         try:
-            await channel.default_exchange.publish(revived(message), name, mandatory=True, timeout=CONFIRM_TIMEOUT)
+            await channel.default_exchange.publish(
+                without_death_headers(message), name, mandatory=True, timeout=CONFIRM_TIMEOUT
+            )
         except PublishError as error:
             raise TransportDownError(f"{number} were put back, then queue {name} was not there") from error
         except DeliveryError as error:

@@ -57,7 +57,7 @@ class EmbeddedTransport:
     async def _deliver(self, row: OutboxRow) -> None:
         to_exchange = row.target == EXCHANGE
         queues = ROUTES[type(row.event)] if to_exchange else (row.target,)
-        message = Message(event=row.event, traceparent=row.traceparent, first_hand=to_exchange and row.now)
+        message = Message(event=row.event, traceparent=row.traceparent, fresh=to_exchange and row.now)
         await asyncio.gather(*(self._handle(queue, message) for queue in queues if queue in self._consumers))
 
     async def _handle(self, queue: str, message: Message) -> None:

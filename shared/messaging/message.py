@@ -11,13 +11,13 @@ from shared.eventstore.outbox import OutboxRow
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A delivered event.
 
-    `first_hand` says that it comes straight from the commit that recorded it, so that the event is most likely still
+    `fresh` says that it comes straight from the commit that recorded it, so that the event is most likely still
     the aggregate's last. A redelivery, a retry, a replay or a wake-up is not, and the stream has to be read first.
     """
 
     event: Event
     traceparent: str | None = None
-    first_hand: bool = False
+    fresh: bool = False
 
 
 class Consumer(Protocol):

@@ -18,7 +18,7 @@ from contracts.events import encode, routing_key
 from shared.clock import utc_now
 from shared.eventstore.outbox import EXCHANGE, OutboxRow
 from shared.messaging.message import Consumer, TopologyConflictError, TransportDownError, UnroutableError
-from shared.messaging.queue_consumer import BROKER_DOWN, Intake
+from shared.messaging.queue_consumer import CONNECTION_ERRORS, QueueConsumer
 from shared.messaging.topology import DEFAULT, EVENTS, QUEUES, dead, declare
 from shared.observability import traces
 
@@ -39,7 +39,7 @@ class RabbitTransport:
         self.up = False
         self._on_state = on_state
         self._grace = grace
-        self.intakes: list[Intake] = []
+        self.queue_consumers: list[QueueConsumer] = []
         self._channel: AbstractChannel | None = None
         self._broker = RabbitBroker(
             url,
@@ -55,7 +55,9 @@ class RabbitTransport:
 
     def consume(self, queue: str, consumer: Consumer, *, concurrency: int) -> None:
         """Have `consumer` read `queue`, `concurrency` messages at a time. Call before `start`."""
-        self.intakes.append(Intake(queue, consumer, concurrency=concurrency, set_aside=self.set_aside))
+        self.queue_consumers.append(
+            QueueConsumer(queue, consumer, concurrency=concurrency, dead_letter=self.dead_letter)
+        )
 
     async def start(self) -> None:
         """Connect, declare the topology and begin to consume; waits for a broker that is away.
@@ -67,13 +69,13 @@ class RabbitTransport:
             try:
                 await self._connect()
                 self._channel = await declare(self._broker)
-                for intake in self.intakes:
-                    await intake.start(await self._broker.connect())
+                for queue_consumer in self.queue_consumers:
+                    await queue_consumer.start(await self._broker.connect())
             except ChannelPreconditionFailed as error:
                 raise TopologyConflictError(str(error)) from error
-            except BROKER_DOWN as error:
+            except CONNECTION_ERRORS as error:
                 if pause == CONNECT_FIRST:
-                    log.warning("broker_away", error=type(error).__name__)
+                    log.warning("broker_unreachable", error=type(error).__name__)
                     self._on_state(False)
                 with contextlib.suppress(Exception):
                     await self._broker.stop()
@@ -100,11 +102,11 @@ class RabbitTransport:
 
     async def stop_consuming(self) -> None:
         """Take nothing more, and wait for what is being handled, up to the grace period."""
-        await asyncio.gather(*(intake.stop(self._grace) for intake in self.intakes))
+        await asyncio.gather(*(queue_consumer.stop(self._grace) for queue_consumer in self.queue_consumers))
 
     async def close(self) -> None:
         """Close the connection; what was not acknowledged is delivered again."""
-        with contextlib.suppress(*BROKER_DOWN):
+        with contextlib.suppress(*CONNECTION_ERRORS):
             await self._broker.stop()
 
     async def send(self, row: OutboxRow) -> None:
@@ -130,7 +132,7 @@ class RabbitTransport:
                 headers={name: value for name, value in headers.items() if value is not None},
             )
 
-    async def set_aside(self, queue: str, message: AbstractIncomingMessage, reason: str) -> None:
+    async def dead_letter(self, queue: str, message: AbstractIncomingMessage, reason: str) -> None:
         """Move a message to the queue's dead letters as it came, with the reason.
 
         Raises UnroutableError, TransportDownError.
@@ -160,7 +162,7 @@ class RabbitTransport:
             connection = await self._broker.connect()
             async with connection.channel() as channel:
                 found = {queue: await channel.declare_queue(dead(queue), passive=True) for queue in QUEUES}
-        except BROKER_DOWN as error:
+        except CONNECTION_ERRORS as error:
             raise TransportDownError(f"not counted: {type(error).__name__}") from error
         return {queue: letters.declaration_result.message_count or 0 for queue, letters in found.items()}
 
@@ -183,7 +185,7 @@ class RabbitTransport:
             )
         except PublishError as error:
             raise UnroutableError(f"no queue is bound for {key!r}") from error
-        except (DeliveryError, *BROKER_DOWN) as error:
+        except (DeliveryError, *CONNECTION_ERRORS) as error:
             raise TransportDownError(f"not confirmed: {type(error).__name__}") from error
 
     def _lost(self, *_: object) -> None:
@@ -195,5 +197,5 @@ class RabbitTransport:
     def _set(self, *, up: bool) -> None:
         if up is not self.up:
             self.up = up
-            log.info("broker_connected") if up else log.warning("broker_lost")
+            log.info("broker_connected") if up else log.warning("broker_disconnected")
             self._on_state(up)

@@ -16,13 +16,13 @@ log = structlog.get_logger(__name__)
 class Relay:
     """Sends rows in the background. A row that could not be sent stays in the outbox, for the dispatcher."""
 
-    def __init__(self, transport: Transport, settle: Callable[[Sequence[RowKey]], None]) -> None:
+    def __init__(self, transport: Transport, remove_published: Callable[[Sequence[RowKey]], None]) -> None:
         self._transport = transport
-        self._settle = settle
+        self._remove_published = remove_published
         self._tasks: set[asyncio.Task[None]] = set()
         self._counts = SendCounts("relay")
 
-    def hand_on(self, rows: Sequence[OutboxRow]) -> None:
+    def publish(self, rows: Sequence[OutboxRow]) -> None:
         """Begin to send rows; call on the event loop, right after their commit."""
         for row in rows:
             task = asyncio.get_running_loop().create_task(self._send(row))
@@ -50,4 +50,4 @@ class Relay:
             self._counts.error.inc()
         else:
             self._counts.sent.inc()
-            self._settle([row.key])
+            self._remove_published([row.key])

@@ -26,7 +26,7 @@ def dead(queue: str) -> str:
 
 
 def work_queue(name: str) -> RabbitQueue:
-    """Give a stage's queue: a message it cannot get rid of moves to its dead letters, and is not lost on the way."""
+    """Return a stage's queue: a message it cannot get rid of moves to its dead letters, and is not lost on the way."""
     arguments: QuorumQueueArgs = {
         "x-delivery-limit": DELIVERY_LIMIT,
         "x-dead-letter-exchange": "",
@@ -38,13 +38,13 @@ def work_queue(name: str) -> RabbitQueue:
 
 
 def dead_queue(name: str) -> RabbitQueue:
-    """Give the queue where a person finds what `name` could not handle."""
+    """Return the queue where a person finds what `name` could not handle."""
     arguments: QuorumQueueArgs = {"x-delivery-limit": DEAD_DELIVERY_LIMIT}
     return RabbitQueue(dead(name), queue_type=QueueType.QUORUM, durable=True, arguments=arguments)
 
 
 def bindings() -> list[tuple[str, str]]:
-    """Give (queue, routing key) for every route of the saga. Raises ValueError where an event has no row in it."""
+    """Return (queue, routing key) for every route of the saga. Raises ValueError where an event has no row in it."""
     missing = [kind.__name__ for kind in EVENT_TYPES if kind not in ROUTES]
     unknown = {queue for queues in ROUTES.values() for queue in queues} - set(QUEUES)
     if missing or unknown:
@@ -53,7 +53,7 @@ def bindings() -> list[tuple[str, str]]:
 
 
 async def declare(broker: RabbitBroker) -> AbstractChannel:
-    """Declare all of it, and give the channel that did; any process may be the first.
+    """Declare all of it, and return the channel that did; any process may be the first.
 
     Raises where something of the name exists and differs.
     """

@@ -61,7 +61,7 @@ class HealthServer:
 
 
 def exposition(accept: str) -> tuple[str, bytes]:
-    """Give this process's metrics in the format that `accept` asks for: their media type, and the text."""
+    """Return this process's metrics in the format that `accept` asks for: their media type, and the text."""
     encode, content_type = choose_encoder(accept)
     return content_type, encode(REGISTRY)
 

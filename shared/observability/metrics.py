@@ -26,7 +26,7 @@ STAGE_SECONDS = Histogram(
 )
 STAGE_OUTCOMES = Counter(
     "darkroom_stage_outcomes",
-    "Messages by what became of them: done, retried, failed, passed_over.",
+    "Messages by what became of them: done, retried, failed, skipped.",
     ["stage", "outcome"],
 )
 STAGE_FAILURES = Counter("darkroom_stage_failures", "Failed attempts by reason.", ["stage", "code"])
@@ -48,13 +48,13 @@ PROVIDER_COST = Counter(
 )
 
 # Messages.
-MESSAGES_IN_HAND = Gauge("darkroom_messages_in_hand", "Messages being handled.", ["queue"])
+MESSAGES_IN_FLIGHT = Gauge("darkroom_messages_in_flight", "Messages being handled.", ["queue"])
 QUEUE_LAG = Histogram(
     "darkroom_queue_lag_seconds", "Age of a message when it is taken: since its event, or since it was due.",
     ["queue"], buckets=_LAG,
 )  # fmt: skip
-MESSAGES_GIVEN_BACK = Counter("darkroom_messages_given_back", "Messages that could not be handled now.", ["queue"])
-MESSAGES_SET_ASIDE = Counter("darkroom_messages_set_aside", "Messages that cannot be read.", ["queue"])
+MESSAGES_REQUEUED = Counter("darkroom_messages_requeued", "Messages that could not be handled now.", ["queue"])
+MESSAGES_DEAD_LETTERED = Counter("darkroom_messages_dead_lettered", "Messages that cannot be read.", ["queue"])
 SENDS = Counter(
     "darkroom_sends", "Outbox rows handed on, by whom and outcome: sent, away, unroutable, error.", ["by", "outcome"]
 )

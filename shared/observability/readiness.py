@@ -29,11 +29,11 @@ class Readiness:
         return all(self._parts.values())
 
     def parts(self) -> dict[str, str]:
-        """Give each part's state, for a person: `ok` or `away`."""
+        """Return each part's state, for a person: `ok` or `away`."""
         return {part: "ok" if up else "away" for part, up in self._parts.items()}
 
     def need(self, part: str, *, quiet: bool = False) -> Callable[[bool], None]:
-        """Add a part, and give what is to be called with its state; `quiet` where somebody else logs it."""
+        """Add a part, and return what is to be called with its state; `quiet` where somebody else logs it."""
         self._parts.setdefault(part, None)
         return partial(self._note, part, quiet)
 
@@ -67,6 +67,6 @@ class Readiness:
         if quiet:
             return
         if not up:
-            log.warning("away", part=part)
+            log.warning("dependency_down", part=part)
         elif before is not None:
-            log.info("back", part=part)
+            log.info("dependency_up", part=part)

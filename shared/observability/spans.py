@@ -29,7 +29,7 @@ Attributes = dict[str, AttributeValue]
 
 
 def exporting(endpoint: str, service: str) -> "Spans":
-    """Give spans that go to `endpoint` in batches; further settings are OpenTelemetry's own."""
+    """Return spans that go to `endpoint` in batches; further settings are OpenTelemetry's own."""
     resource = Resource.create({"service.name": service, "service.namespace": "darkroom"})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(_Saying(endpoint)))
@@ -48,7 +48,7 @@ class _Saying(OTLPSpanExporter):
         result = super().export(spans)
         failing = result is not SpanExportResult.SUCCESS
         if failing is not self._failing:
-            log.warning("traces_not_sent") if failing else log.info("traces_sent_again")
+            log.warning("trace_export_failed") if failing else log.info("trace_export_recovered")
         self._failing = failing
         return result
 
@@ -128,7 +128,7 @@ class Spans:
 
 
 def _remote(traceparent: str | None) -> Context:
-    """Give the context that a traceparent names; an empty one, which begins a new trace, where it names none."""
+    """Return the context that a traceparent names; an empty one, which begins a new trace, where it names none."""
     found = _TRACEPARENT.fullmatch(traceparent or "")
     if found is None:
         return Context()

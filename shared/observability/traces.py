@@ -39,12 +39,12 @@ def use(spans: "Spans | None") -> None:
 
 
 def current(otherwise: str | None) -> str | None:
-    """Give the running span's traceparent; `otherwise` where there is none, so that a trace passes through unharmed."""
+    """Return the running span's traceparent; `otherwise` where there is none, so that a trace passes through."""
     return otherwise if _spans is None else _spans.current() or otherwise
 
 
 def trace_id() -> str | None:
-    """Give the running trace's id, for a log line."""
+    """Return the running trace's id, for a log line."""
     return None if _spans is None else _spans.trace_id()
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from contracts.events import Stage
 from contracts.ops import Estimate, FailedGroup, Tally
-from shared.operations.context import Desk
+from shared.operations.context import OperatorContext
 from shared.operations.estimate import estimate, stage_durations
 from shared.operations.replay_jobs import NewJob, ReplayJob
 from shared.operations.runs import Selection, selected
@@ -34,38 +34,40 @@ class NothingSelectedError(Exception):
     """No failed run matches."""
 
 
-class JobNotFoundError(Exception):
+class ReplayJobNotFoundError(Exception):
     """No replay job has this id."""
 
     def __init__(self, job_id: UUID) -> None:
         super().__init__(f"there is no replay job {job_id}")
 
 
-class JobOverError(Exception):
+class ReplayJobOverError(Exception):
     """The job replays nothing more, so there is nothing to call off."""
 
     def __init__(self, job: ReplayJob) -> None:
         super().__init__(f"replay job {job.id} is already {job.state}")
 
 
-class Standing(msgspec.Struct, frozen=True):
+class ReplayProgress(msgspec.Struct, frozen=True):
     """A job and its runs counted by where they stand."""
 
     job: ReplayJob
     tally: Tally
 
 
-async def estimate_bulk(desk: Desk, selection: Selection, pacing: Pacing, *, call_cost: float) -> Estimate:
+async def estimate_bulk(
+    context: OperatorContext, selection: Selection, pacing: Pacing, *, call_cost: float
+) -> Estimate:
     """Say what replaying the selection would do. Changes nothing."""
-    groups = await desk.runs.failed_groups(selection)
-    return await estimate_of(desk, groups, pacing, from_stage=selection.from_stage, call_cost=call_cost)
+    groups = await context.runs.failed_groups(selection)
+    return await estimate_of(context, groups, pacing, from_stage=selection.from_stage, call_cost=call_cost)
 
 
 async def estimate_of(
-    desk: Desk, groups: list[FailedGroup], pacing: Pacing, *, from_stage: Stage | None, call_cost: float
+    context: OperatorContext, groups: list[FailedGroup], pacing: Pacing, *, from_stage: Stage | None, call_cost: float
 ) -> Estimate:
     """Say what replaying runs that failed like this would do, going by what stages took lately."""
-    durations = stage_durations(await desk.histories.latest(RECENT))
+    durations = stage_durations(await context.stream_reader.latest(RECENT))
     return estimate(
         groups,
         from_stage=from_stage,
@@ -76,7 +78,9 @@ async def estimate_of(
     )
 
 
-async def start_bulk(desk: Desk, selection: Selection, pacing: Pacing, *, by: str, reason: str) -> ReplayJob:
+async def start_bulk(
+    context: OperatorContext, selection: Selection, pacing: Pacing, *, by: str, reason: str
+) -> ReplayJob:
     """Start a job over the runs that match now; a dispatcher takes it up. Raises NothingSelectedError, with no job."""
     job = NewJob(
         selection=msgspec.to_builtins(selection),
@@ -87,22 +91,22 @@ async def start_bulk(desk: Desk, selection: Selection, pacing: Pacing, *, by: st
         at_once=pacing.at_once,
         stop_at=pacing.stop_at,
     )
-    job_id = await desk.jobs.start(job, *selected(selection))
+    job_id = await context.jobs.start(job, *selected(selection))
     if job_id is None:
         raise NothingSelectedError
-    return (await standing(desk, job_id)).job
+    return (await replay_progress(context, job_id)).job
 
 
-async def standing(desk: Desk, job_id: UUID) -> Standing:
+async def replay_progress(context: OperatorContext, job_id: UUID) -> ReplayProgress:
     """Say how a job stands. Raises JobNotFoundError."""
-    job = await desk.jobs.get(job_id)
+    job = await context.jobs.get(job_id)
     if job is None:
-        raise JobNotFoundError(job_id)
-    return Standing(job, await desk.jobs.tally(job_id))
+        raise ReplayJobNotFoundError(job_id)
+    return ReplayProgress(job, await context.jobs.tally(job_id))
 
 
-async def cancel_bulk(desk: Desk, job_id: UUID, *, by: str, reason: str) -> Standing:
+async def cancel_bulk(context: OperatorContext, job_id: UUID, *, by: str, reason: str) -> ReplayProgress:
     """Have a job replay nothing more; runs under way go on. Raises JobNotFoundError, JobOverError."""
-    if not await desk.jobs.cancel(job_id, who=by, why=reason):
-        raise JobOverError((await standing(desk, job_id)).job)
-    return await standing(desk, job_id)
+    if not await context.jobs.cancel(job_id, who=by, why=reason):
+        raise ReplayJobOverError((await replay_progress(context, job_id)).job)
+    return await replay_progress(context, job_id)

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 from psycopg_pool import AsyncConnectionPool
 
-from shared.database.conninfo import patient_conninfo
+from shared.database.conninfo import conninfo_with_timeouts
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import GroupCommit
 from shared.eventstore.outbox import OutboxRow
 from shared.eventstore.store import EventStore
-from shared.eventstore.stream_reader import Histories
-from shared.operations.audit_log import OperatorActions
+from shared.eventstore.stream_reader import StreamReader
+from shared.operations.audit_log import AuditLog
 from shared.operations.replay_jobs import ReplayJobs
 from shared.operations.runs import RunQueries
 from shared.read_model.queries import UploadQueries
@@ -22,40 +22,40 @@ CONNECT_TIMEOUT = 5.0
 """Seconds that a command waits for the database."""
 
 
-class Desk(msgspec.Struct, frozen=True):
-    """An operator's desk. Build it with `desk_over` or `open_desk`."""
+class OperatorContext(msgspec.Struct, frozen=True):
+    """An operator's desk. Build it with `operator_context` or `open_operator_context`."""
 
     store: EventStore
     uploads: UploadQueries
     runs: RunQueries
-    histories: Histories
+    stream_reader: StreamReader
     jobs: ReplayJobs
-    actions: OperatorActions
+    audit_log: AuditLog
 
 
-def desk_over(pool: AsyncConnectionPool, store: EventStore) -> Desk:
+def operator_context(pool: AsyncConnectionPool, store: EventStore) -> OperatorContext:
     """Set a desk up over a running process's parts."""
-    return Desk(
+    return OperatorContext(
         store=store,
         uploads=UploadQueries(pool),
         runs=RunQueries(pool),
-        histories=Histories(pool),
+        stream_reader=StreamReader(pool),
         jobs=ReplayJobs(pool),
-        actions=OperatorActions(pool),
+        audit_log=AuditLog(pool),
     )
 
 
 @contextlib.asynccontextmanager
-async def open_desk(database_url: str) -> AsyncIterator[Desk]:
+async def open_operator_context(database_url: str) -> AsyncIterator[OperatorContext]:
     """Open a desk for one command. What it commits is left to the dispatcher to hand on, at once.
 
     Raises psycopg_pool.PoolTimeout where the database cannot be reached.
     """
     application = UploadsApplication(database_url, pool_size=1)
-    commits = GroupCommit(application, on_committed=_leave)
-    store = EventStore(application, commits, grace=dt.timedelta(0))
+    commits = GroupCommit(application, on_committed=_leave_to_dispatcher)
+    store = EventStore(application, commits, publish_window=dt.timedelta(0))
     pool = AsyncConnectionPool(
-        patient_conninfo(database_url),
+        conninfo_with_timeouts(database_url),
         open=False,
         min_size=1,
         max_size=2,
@@ -65,7 +65,7 @@ async def open_desk(database_url: str) -> AsyncIterator[Desk]:
     commits.start()
     try:
         await pool.open(wait=True, timeout=CONNECT_TIMEOUT)
-        yield desk_over(pool, store)
+        yield operator_context(pool, store)
     finally:
         await pool.close()
         await commits.close()
@@ -73,5 +73,5 @@ async def open_desk(database_url: str) -> AsyncIterator[Desk]:
         application.close()
 
 
-def _leave(_: Sequence[OutboxRow]) -> None:
+def _leave_to_dispatcher(_: Sequence[OutboxRow]) -> None:
     """Leave committed rows to the dispatcher: this process speaks to no broker."""

@@ -13,7 +13,7 @@ import msgspec
 from contracts.events import Event, ImageGenerated, PreviewWatermarked, ProcessingFailed, ResultStored
 from shared.clock import utc_now
 from shared.eventstore.group_commit import ConflictError
-from shared.operations.context import Desk
+from shared.operations.context import OperatorContext
 from shared.storage.keys import generated_key, incoming_key, preview_key, result_id, result_key
 from shared.storage.port import ObjectStore
 from shared.upload.decisions import erase
@@ -33,35 +33,37 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True):
     again_at: dt.datetime | None
 
 
-async def erase_upload(desk: Desk, objects: ObjectStore, upload_id: UUID, *, by: str, reason: str) -> Erased:
+async def erase_upload(
+    context: OperatorContext, objects: ObjectStore, upload_id: UUID, *, by: str, reason: str
+) -> Erased:
     """Erase an upload's pictures and what names its person.
 
     Raises UploadNotFoundError, RunUnderWayError, StoreUnavailableError with nothing done, or ObjectStoreError with the
     event recorded and pictures left.
     """
-    upload = await _recorded(desk, upload_id, by=by, reason=reason)
-    history = await desk.store.history(upload_id, wait=WAIT)
+    upload = await _recorded(context, upload_id, by=by, reason=reason)
+    history = await context.store.history(upload_id, wait=WAIT)
     details = {"uploadId": str(upload_id)}
-    noted = await desk.actions.record(who=by, what="erase", why=reason, details=details)
+    noted = await context.audit_log.record(who=by, what="erase", why=reason, details=details)
     keys = sorted(set(_keys(upload, history)))
     pictures = 0
     for key in keys:
         pictures += await objects.head(key) is not None
         await objects.delete(key)
-    await desk.actions.complete(noted, {"pictures": pictures})
+    await context.audit_log.complete(noted, {"pictures": pictures})
     ended = max((event.occurred_at for event in history if isinstance(event, ProcessingFailed)), default=None)
     again_at = ended + LATE if ended is not None and ended + LATE > utc_now() else None
     return Erased(upload_id=upload_id, pictures=pictures, again_at=again_at)
 
 
-async def _recorded(desk: Desk, upload_id: UUID, *, by: str, reason: str) -> Upload:
+async def _recorded(context: OperatorContext, upload_id: UUID, *, by: str, reason: str) -> Upload:
     while True:
-        upload = await desk.store.load(upload_id, wait=WAIT)
+        upload = await context.store.load(upload_id, wait=WAIT)
         event = erase(upload, requested_by=by, reason=reason, now=utc_now())
         if event is None:
             return upload
         try:
-            await desk.store.append(event, wait=WAIT)
+            await context.store.append(event, wait=WAIT)
         except ConflictError:
             continue
         return upload

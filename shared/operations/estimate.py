@@ -59,7 +59,7 @@ def estimate(
 
 
 def stage_durations(events: Iterable[Event]) -> dict[Stage, float]:
-    """Give the median of the seconds that each stage took, retries included; ASSUMED for one that is not among them.
+    """Return the median of the seconds that each stage took, retries included; ASSUMED for one that is not among them.
 
     Each upload's events come together and in order; the first may be missing.
     """

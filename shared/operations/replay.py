@@ -7,7 +7,7 @@ from contracts.events import ReplayRequested, Stage
 from contracts.ops import FailedGroup
 from shared.clock import utc_now
 from shared.eventstore.group_commit import ConflictError
-from shared.operations.context import Desk
+from shared.operations.context import OperatorContext
 from shared.read_model.queries import UploadRow
 from shared.upload.decisions import request_replay
 from shared.upload.errors import NotReplayableError
@@ -24,18 +24,20 @@ class RunNotFoundError(Exception):
         super().__init__(f"there is no run or upload {run_or_upload}")
 
 
-async def find_run(desk: Desk, run_or_upload: UUID) -> UploadRow:
+async def find_run(context: OperatorContext, run_or_upload: UUID) -> UploadRow:
     """Find a run by its id or its upload's. Raises RunNotFoundError."""
-    row = await desk.uploads.by_run(run_or_upload) or await desk.uploads.get(run_or_upload)
+    row = await context.uploads.by_run(run_or_upload) or await context.uploads.get(run_or_upload)
     if row is None:
         raise RunNotFoundError(run_or_upload)
     return row
 
 
-async def as_failed(desk: Desk, run_or_upload: UUID, *, from_stage: Stage | None) -> tuple[UUID, FailedGroup]:
-    """Give a run's upload and how it failed. Raises RunNotFoundError, NotReplayableError. Changes nothing."""
-    row = await find_run(desk, run_or_upload)
-    upload = await desk.store.load(row.id, wait=WAIT)
+async def as_failed(
+    context: OperatorContext, run_or_upload: UUID, *, from_stage: Stage | None
+) -> tuple[UUID, FailedGroup]:
+    """Return a run's upload and how it failed. Raises RunNotFoundError, NotReplayableError. Changes nothing."""
+    row = await find_run(context, run_or_upload)
+    upload = await context.store.load(row.id, wait=WAIT)
     _request(upload, from_stage, by="", reason="")
     if (failure := upload.failure) is None:
         raise NotReplayableError(upload.id, upload.status, "it did not fail")
@@ -51,16 +53,18 @@ def grouped(failures: Sequence[FailedGroup]) -> list[FailedGroup]:
     return [FailedGroup(stage=s, code=c, retryable=r, runs=runs) for (s, c, r), runs in counts.items()]
 
 
-async def replay_one(desk: Desk, upload_id: UUID, *, from_stage: Stage | None, by: str, reason: str) -> ReplayRequested:
+async def replay_one(
+    context: OperatorContext, upload_id: UUID, *, from_stage: Stage | None, by: str, reason: str
+) -> ReplayRequested:
     """Resume an upload's failed run as its next attempt.
 
     Raises UploadNotFoundError, NotReplayableError, or StoreUnavailableError; nothing is recorded then.
     """
     while True:
-        upload = await desk.store.load(upload_id, wait=WAIT)
+        upload = await context.store.load(upload_id, wait=WAIT)
         event = _request(upload, from_stage, by=by, reason=reason)
         try:
-            await desk.store.append(event, wait=WAIT)
+            await context.store.append(event, wait=WAIT)
         except ConflictError:
             continue
         details = {
@@ -69,7 +73,7 @@ async def replay_one(desk: Desk, upload_id: UUID, *, from_stage: Stage | None, b
             "attempt": event.attempt,
             "fromStage": str(event.from_stage),
         }
-        await desk.actions.record(who=by, what="replay", why=reason, details=details)
+        await context.audit_log.record(who=by, what="replay", why=reason, details=details)
         return event
 
 

@@ -106,13 +106,13 @@ class ReplayJobs:
         return await close_job(self._pool, job_id, "cancelled", who=who, why=why)
 
     async def get(self, job_id: UUID) -> ReplayJob | None:
-        """Give a job, or None where there is none."""
+        """Return a job, or None where there is none."""
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(ReplayJob)) as curs:
             await curs.execute(f"SELECT {JOB_COLUMNS} FROM replay_jobs WHERE id = %s", (job_id,))  # noqa: S608
             return await curs.fetchone()
 
     async def latest(self, limit: int) -> list[ReplayJob]:
-        """Give the last jobs, the latest first."""
+        """Return the last jobs, the latest first."""
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(ReplayJob)) as curs:
             await curs.execute(
                 f"SELECT {JOB_COLUMNS} FROM replay_jobs ORDER BY created_at DESC, id DESC LIMIT %s",  # noqa: S608
@@ -121,7 +121,7 @@ class ReplayJobs:
             return await curs.fetchall()
 
     async def items(self, job_id: UUID, *, limit: int, after: int = 0) -> list[ReplayItem]:
-        """Give a job's runs in the order of their replay; `after` is the position of the last one seen."""
+        """Return a job's runs in the order of their replay; `after` is the position of the last one seen."""
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(ReplayItem)) as curs:
             await curs.execute(
                 f"SELECT {ITEM_COLUMNS} FROM replay_items WHERE job_id = %s AND position > %s"  # noqa: S608

@@ -31,7 +31,7 @@ UPDATE replay_jobs SET lease_until = now() + %(lease)s
 WHERE id = %(job_id)s AND lease_holder = %(holder)s AND ended_at IS NULL RETURNING {JOB_COLUMNS}
 """  # noqa: S608 — own columns
 # A failed run that has a later attempt by now has failed at this one: nothing else can be replayed.
-_SETTLE = """
+_RECORD_ENDS = """
 UPDATE replay_items i SET
     state = CASE WHEN u.attempt = i.attempt AND u.status = 'completed' THEN 'completed' ELSE 'failed' END,
     code = CASE WHEN u.attempt = i.attempt THEN u.error_code END
@@ -41,7 +41,7 @@ WHERE i.job_id = %s AND i.state = 'requested' AND u.id = i.upload_id
 """
 
 
-class ReplayWork:
+class ReplayLeases:
     """Takes jobs up and moves them on. Every method may raise psycopg.Error or psycopg_pool.PoolTimeout."""
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
@@ -54,20 +54,20 @@ class ReplayWork:
         return row[0] if row else None
 
     async def renew(self, job_id: UUID, holder: str) -> ReplayJob | None:
-        """Keep the lease and give the job as it stands; None where it is over or another has taken it up."""
+        """Keep the lease and return the job as it stands; None where it is over or another has taken it up."""
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(ReplayJob)) as curs:
             await curs.execute(_RENEW, {"job_id": job_id, "holder": holder, "lease": LEASE})
             return await curs.fetchone()
 
     async def release(self, job_id: UUID, holder: str) -> None:
-        """Give the lease back, so that another need not wait for its end."""
+        """Return the lease back, so that another need not wait for its end."""
         async with self._pool.connection() as conn:
             await conn.execute(
                 "UPDATE replay_jobs SET lease_until = now() WHERE id = %s AND lease_holder = %s", (job_id, holder)
             )
 
     async def waiting(self, job_id: UUID, batch: int, limit: int) -> list[ReplayItem]:
-        """Give the next runs of a batch whose turn has come."""
+        """Return the next runs of a batch whose turn has come."""
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(ReplayItem)) as curs:
             await curs.execute(
                 f"SELECT {ITEM_COLUMNS} FROM replay_items WHERE job_id = %s AND batch = %s AND state = 'waiting'"  # noqa: S608
@@ -89,10 +89,10 @@ class ReplayWork:
                 (state, code, job_id, list(positions)),
             )
 
-    async def settle(self, job_id: UUID) -> None:
+    async def record_ends(self, job_id: UUID) -> None:
         """Note how replayed runs ended, as far as they have."""
         async with self._pool.connection() as conn:
-            await conn.execute(_SETTLE, (job_id,))
+            await conn.execute(_RECORD_ENDS, (job_id,))
 
     async def begin_batch(self, job_id: UUID, batch: int) -> None:
         """Let the next batch begin."""

@@ -21,11 +21,11 @@ from shared.cancellation import end_if_cancelled
 from shared.clock import utc_now
 from shared.eventstore.group_commit import ConflictError, StoreUnavailableError
 from shared.eventstore.store import EventStore
-from shared.eventstore.stream_reader import Histories
+from shared.eventstore.stream_reader import StreamReader
 from shared.operations.ramp import fails_too_often
 from shared.operations.replay_jobs import ReplayItem, ReplayJob
-from shared.operations.replay_leases import ReplayWork
-from shared.operations.token_bucket import Pace
+from shared.operations.replay_leases import ReplayLeases
+from shared.operations.token_bucket import TokenBucket
 from shared.upload.decisions import request_replay
 from shared.upload.errors import NotReplayableError
 from shared.upload.upload import Upload
@@ -36,7 +36,7 @@ IDLE = 1.0
 """Seconds between looks for a job to take up."""
 TICK = 0.1
 """Seconds between steps of a job under way."""
-COUNTED_EASILY = 10_000
+LARGE_JOB = 10_000
 """Runs that a batch may have and still be counted at every step; the steps of a larger job are further apart."""
 CHUNK = 250
 """Runs replayed at once: their streams are read in one query and their appends fill a group."""
@@ -47,10 +47,10 @@ APPEND_WAIT = 5.0
 class ReplayRunner:
     """Works on all jobs that it can lease, side by side. Any number of runners may be at work."""
 
-    def __init__(self, work: ReplayWork, store: EventStore, histories: Histories) -> None:
+    def __init__(self, work: ReplayLeases, store: EventStore, stream_reader: StreamReader) -> None:
         self._work = work
         self._store = store
-        self._histories = histories
+        self._histories = stream_reader
 
     async def run(self) -> None:
         """Take up jobs until cancelled."""
@@ -69,28 +69,28 @@ class ReplayRunner:
 
     async def _carry_on(self, job_id: UUID, holder: str) -> None:
         """Work on a job until it is over or another has it. At the end of this process it is given back."""
-        log.info("replay_job_taken_up", job_id=str(job_id))
+        log.info("replay_job_leased", job_id=str(job_id))
         try:
             await self._steps(job_id, holder)
         except asyncio.CancelledError:
-            await self._give_back(job_id, holder)
+            await self._release(job_id, holder)
             raise
         except (DatabaseError, PoolTimeout) as error:
-            log.warning("replay_job_let_go", job_id=str(job_id), error=type(error).__name__)
+            log.warning("replay_job_released", job_id=str(job_id), error=type(error).__name__)
         except Exception:
-            log.exception("replay_job_let_go", job_id=str(job_id))
+            log.exception("replay_job_released", job_id=str(job_id))
 
     async def _steps(self, job_id: UUID, holder: str) -> None:
-        pace: Pace | None = None
+        bucket: TokenBucket | None = None
         while (job := await self._work.renew(job_id, holder)) is not None:
             end_if_cancelled()
-            pace = pace or Pace(job.rate)
-            await self._work.settle(job_id)
-            moved = await (self._advance(job, pace) if job.state == "running" else self._wind_up(job))
+            bucket = bucket or TokenBucket(job.rate)
+            await self._work.record_ends(job_id)
+            moved = await (self._advance(job, bucket) if job.state == "running" else self._wind_up(job))
             if not moved:
-                await asyncio.sleep(TICK * max(1.0, job.total / COUNTED_EASILY))
+                await asyncio.sleep(TICK * max(1.0, job.total / LARGE_JOB))
 
-    async def _advance(self, job: ReplayJob, pace: Pace) -> bool:
+    async def _advance(self, job: ReplayJob, bucket: TokenBucket) -> bool:
         """Take one step: stop, begin the next batch, or replay what the pace allows. False where to wait first."""
         tally = await self._work.tally(job.id, job.batch)
         if fails_too_often(tally, job.stop_at):
@@ -99,7 +99,7 @@ class ReplayRunner:
         if not tally.open:
             await self._next_batch(job)
             return True
-        allowed = pace.take(min(CHUNK, tally.waiting, job.at_once - tally.requested))
+        allowed = bucket.take(min(CHUNK, tally.waiting, job.at_once - tally.requested))
         if allowed:
             await self._replay(job, await self._work.waiting(job.id, job.batch, allowed))
         return allowed == CHUNK
@@ -141,7 +141,7 @@ class ReplayRunner:
             return None
         return ""
 
-    async def _give_back(self, job_id: UUID, holder: str) -> None:
+    async def _release(self, job_id: UUID, holder: str) -> None:
         try:
             await self._work.release(job_id, holder)
         except (DatabaseError, PoolTimeout):

@@ -84,7 +84,7 @@ class RunQueries:
 
 
 def page_of(wanted: RunFilter, *, limit: int, after: Place | None) -> tuple[Composed, dict[str, Any]]:
-    """Give the query of one page of runs and its values; it walks an index from `after` on."""
+    """Return the query of one page of runs and its values; it walks an index from `after` on."""
     by = Identifier("failed_at" if wanted.failed else "created_at")
     conditions, values = _conditions(wanted, by)
     if after is not None:
@@ -95,12 +95,12 @@ def page_of(wanted: RunFilter, *, limit: int, after: Place | None) -> tuple[Comp
 
 
 def place_of(row: UploadRow, wanted: RunFilter) -> Place:
-    """Give where a page that ends with `row` goes on."""
+    """Return where a page that ends with `row` goes on."""
     return (row.updated_at if wanted.failed else row.created_at, row.id)
 
 
 def selected(selection: Selection) -> tuple[Composable, dict[str, Any]]:
-    """Give the query of the failed runs that a selection takes, in the order of their replay, and its values."""
+    """Return the query of the failed runs that a selection takes, in the order of their replay, and its values."""
     wanted = RunFilter(status=Status.FAILED, stage=selection.stage, code=selection.code, since=selection.since)
     conditions, values = _conditions(wanted, Identifier("failed_at"))
     conditions.append(SQL("email <> %(erased)s"))
@@ -118,7 +118,7 @@ def selected(selection: Selection) -> tuple[Composable, dict[str, Any]]:
 
 
 def stages_from(stage: Stage) -> Sequence[Stage]:
-    """Give a stage and those after it."""
+    """Return a stage and those after it."""
     return STAGES[STAGES.index(stage) :]
 
 

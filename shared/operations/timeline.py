@@ -11,6 +11,6 @@ _PERSONAL = frozenset({"email", "session_token_digest"})
 
 
 def content_of(event: Event) -> dict[str, Any]:
-    """Give what an event says beyond which one it is, as JSON has it; personal fields are left out."""
+    """Return what an event says beyond which one it is, as JSON has it; personal fields are left out."""
     content: dict[str, Any] = msgspec.to_builtins(event)
     return {name: value for name, value in content.items() if name not in _IDENTITY | _PERSONAL}

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-class Pace:
+class TokenBucket:
     """Lets through `rate` a second on average, and no more than a second's worth, or one, at once."""
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -15,7 +15,7 @@ class Pace:
         self._at = clock()
 
     def take(self, wanted: int) -> int:
-        """Give how many of `wanted` may go now."""
+        """Return how many of `wanted` may go now."""
         now = self._clock()
         self._saved = min(self._most, self._saved + (now - self._at) * self._rate)
         self._at = now

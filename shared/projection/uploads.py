@@ -27,7 +27,7 @@ from contracts.events import (
     UploadErased,
     UploadRegistered,
 )
-from shared.upload.saga import after
+from shared.upload.saga import next_stage
 from shared.upload.upload import progress_of
 
 ERASED = ""
@@ -66,7 +66,7 @@ STATED = frozenset({"error_code", "error_message", "error_retryable", "version",
 
 
 def change_of(event: Event) -> RowChange:  # noqa: C901 — one case an event, nothing else
-    """Give what one event does to its upload's row."""
+    """Return what one event does to its upload's row."""
     change = RowChange(id=event.upload_id, version=event.version, updated_at=event.occurred_at)
     match event:
         case UploadRegistered():
@@ -77,12 +77,12 @@ def change_of(event: Event) -> RowChange:  # noqa: C901 — one case an event, n
             change.workflow_run_id = event.workflow_run_id
             _entered(change, Stage.VALIDATING, event.attempt)
         case ImageValidated():
-            _entered(change, after(Stage.VALIDATING), event.attempt)
+            _entered(change, next_stage(Stage.VALIDATING), event.attempt)
         case ImageGenerated():
-            _entered(change, after(Stage.GENERATING), event.attempt)
+            _entered(change, next_stage(Stage.GENERATING), event.attempt)
         case ResultStored():
             change.result_id, change.result_key = event.result_id, event.result_key
-            _entered(change, after(Stage.STORING), event.attempt)
+            _entered(change, next_stage(Stage.STORING), event.attempt)
         case PreviewWatermarked():
             change.preview_key, change.preview_content_type = event.preview_key, event.content_type
             change.preview_width, change.preview_height = event.width, event.height
@@ -113,7 +113,7 @@ def merge(row: RowChange, change: RowChange) -> RowChange:
 
 
 def changes_of(events: Iterable[Event]) -> RowChange:
-    """Give what consecutive events of one upload do to its row, as one change. Raises ValueError without events."""
+    """Return what consecutive events of one upload do to its row, as one change. Raises ValueError without events."""
     row: RowChange | None = None
     for event in events:
         row = change_of(event) if row is None else merge(row, change_of(event))

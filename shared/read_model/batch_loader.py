@@ -19,7 +19,7 @@ LIMIT = 5.0
 """Seconds that a query has. Those who asked have given up long before."""
 
 
-class GroupRead(Generic[T]):
+class BatchLoader(Generic[T]):
     """Looks up what belongs to uploads. Lives on one event loop.
 
     The query that answers a look-up always begins after it was asked for, and so sees whatever was committed by then.
@@ -32,7 +32,7 @@ class GroupRead(Generic[T]):
         self._late: set[asyncio.Task[None]] = set()
 
     def get(self, upload_id: UUID) -> "asyncio.Future[T | None]":
-        """Give what belongs to an upload: None where nothing does. Raises what the query raises, or TimeoutError."""
+        """Return what belongs to an upload: None where nothing does. Raises what the query raises, or TimeoutError."""
         found: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(upload_id, []).append(found)
         if self._reading is None:

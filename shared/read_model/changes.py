@@ -18,7 +18,7 @@ from shared.read_model.notifications import CHANNEL, unpack
 
 log = structlog.get_logger(__name__)
 
-RECHECK = 12.0
+RECHECK_INTERVAL = 12.0
 """Seconds between looks at the table, give or take a fifth: how late a change can be told whose hint was lost."""
 ANSWER = 5.0
 """Seconds that the database has to answer a look, before its connection counts as dead."""
@@ -26,7 +26,7 @@ RETRY_FIRST, RETRY_MAX = 0.2, 5.0
 """Seconds between tries to connect: doubling from the first to the last, with jitter."""
 
 
-class Watch:
+class Subscription:
     """One waiter's place at one upload. Take it before reading the row: then no change falls between the two."""
 
     __slots__ = ("_known", "_waiting", "version")
@@ -36,7 +36,7 @@ class Watch:
         self._known = 0
         self._waiting: asyncio.Future[None] | None = None
 
-    async def beyond(self, version: int, seconds: float) -> bool:
+    async def wait_beyond(self, version: int, seconds: float) -> bool:
         """Wait until the upload is past `version`, or `seconds` are over, or nobody listens any more; say which."""
         if self.version <= version and seconds > 0:
             self._known = version
@@ -59,41 +59,41 @@ class Watch:
             self._waiting.set_result(None)
 
 
-class UploadChanges:
+class ChangeListener:
     """The process's ear for changes of uploads. Lives on one event loop."""
 
-    def __init__(self, database_url: str, *, recheck: float = RECHECK) -> None:
+    def __init__(self, database_url: str, *, recheck: float = RECHECK_INTERVAL) -> None:
         self._database_url = database_url
         self._recheck = recheck
-        self._watches: defaultdict[UUID, set[Watch]] = defaultdict(set)
+        self._subscriptions: defaultdict[UUID, set[Subscription]] = defaultdict(set)
         self.waiting = 0
         self.listening = False
         self.closing = False
 
     @contextlib.contextmanager
-    def watch(self, upload_id: UUID) -> Iterator[Watch]:
+    def subscribe(self, upload_id: UUID) -> Iterator[Subscription]:
         """Have a waiter told of an upload's changes for as long as the context lasts."""
-        watch = Watch()
-        self._watches[upload_id].add(watch)
+        subscribe = Subscription()
+        self._subscriptions[upload_id].add(subscribe)
         self.waiting += 1
         try:
-            yield watch
+            yield subscribe
         finally:
             self.waiting -= 1
-            self._watches[upload_id].discard(watch)
-            if not self._watches[upload_id]:
-                del self._watches[upload_id]
+            self._subscriptions[upload_id].discard(subscribe)
+            if not self._subscriptions[upload_id]:
+                del self._subscriptions[upload_id]
 
     def waiting_at(self, upload_id: UUID) -> int:
         """How many wait at one upload."""
-        return len(self._watches.get(upload_id, ()))
+        return len(self._subscriptions.get(upload_id, ()))
 
     def close(self) -> None:
         """Wake everybody: whoever sees `closing` says goodbye to its client."""
         self.closing = True
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.wake()
+        for watches in self._subscriptions.values():
+            for subscribe in watches:
+                subscribe.wake()
 
     async def run(self) -> None:
         """Listen until cancelled; a lost connection is made anew."""
@@ -106,7 +106,7 @@ class UploadChanges:
                     await self._listen(conn)
             except (psycopg.Error, TimeoutError) as error:
                 if self.listening:
-                    log.warning("not_listening", error=type(error).__name__)
+                    log.warning("change_listener_disconnected", error=type(error).__name__)
                 self.listening = False
             await asyncio.sleep(pause * random.uniform(0.75, 1.25))
             pause = min(pause * 2, RETRY_MAX)
@@ -126,7 +126,7 @@ class UploadChanges:
     async def _look(self, conn: psycopg.AsyncConnection) -> None:
         """Ask for the versions of all that is waited for; where nothing is, this still shows a dead connection."""
         query = "SELECT id, version FROM uploads WHERE id = ANY(%b)"
-        curs = await _within(ANSWER, conn, query, list(self._watches))
+        curs = await _within(ANSWER, conn, query, list(self._subscriptions))
         for upload_id, version in await curs.fetchall():
             self._tell(upload_id, version)
 
@@ -135,11 +135,11 @@ class UploadChanges:
             for upload_id, version in unpack(payload):
                 self._tell(upload_id, version)
         except ValueError:
-            log.warning("notice_unreadable")
+            log.warning("notification_unreadable")
 
     def _tell(self, upload_id: UUID, version: int) -> None:
-        for watch in self._watches.get(upload_id, ()):
-            watch.tell(version)
+        for subscribe in self._subscriptions.get(upload_id, ()):
+            subscribe.tell(version)
 
 
 async def _within(seconds: float, conn: psycopg.AsyncConnection, query: str, ids: list[UUID]) -> psycopg.AsyncCursor:

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import Stage, Status
-from shared.read_model.batch_loader import GroupRead
+from shared.read_model.batch_loader import BatchLoader
 from shared.upload.upload import Upload
 
 
@@ -39,7 +39,7 @@ class UploadRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: dt.datetime
 
     def pending_upload(self) -> Upload:
-        """Give the aggregate as far as starting a run looks at it, sparing a read of the stream.
+        """Return the aggregate as far as starting a run looks at it, sparing a read of the stream.
 
         The row is written in the transaction of the event at `version`; an append at the next version proves it fresh.
         """
@@ -71,23 +71,23 @@ class UploadQueries:
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
-        self._rows = GroupRead(self._rows_of)
-        self._versions = GroupRead(self._versions_of)
+        self._rows = BatchLoader(self._rows_of)
+        self._versions = BatchLoader(self._versions_of)
 
     def get(self, upload_id: UUID) -> "asyncio.Future[UploadRow | None]":
-        """Give the row of an upload: one look-up by primary key, shared with others at the same time."""
+        """Return the row of an upload: one look-up by primary key, shared with others at the same time."""
         return self._rows.get(upload_id)
 
     def version(self, upload_id: UUID) -> "asyncio.Future[int | None]":
-        """Give only the version that an upload's row is at."""
+        """Return only the version that an upload's row is at."""
         return self._versions.get(upload_id)
 
     async def by_result(self, result_id: UUID) -> UploadRow | None:
-        """Give the row of the upload whose latest result this is."""
+        """Return the row of the upload whose latest result this is."""
         return await self._one(f"SELECT {_COLUMNS} FROM uploads WHERE result_id = %b", result_id)  # noqa: S608
 
     async def by_run(self, workflow_run_id: UUID) -> UploadRow | None:
-        """Give the row of the upload that a run works on."""
+        """Return the row of the upload that a run works on."""
         return await self._one(f"SELECT {_COLUMNS} FROM uploads WHERE workflow_run_id = %b", workflow_run_id)  # noqa: S608
 
     async def _rows_of(self, upload_ids: Sequence[UUID]) -> dict[UUID, UploadRow]:

@@ -98,7 +98,7 @@ def _create(conn: psycopg.Connection) -> None:
 
 
 def _commit_safe_mark(lock: psycopg.Connection, scan: psycopg.Connection) -> int:
-    """Give the mark, with `scan` left in a snapshot that holds exactly the events up to it."""
+    """Return the mark, with `scan` left in a snapshot that holds exactly the events up to it."""
     with lock.transaction():
         lock.execute("LOCK TABLE upload_events IN SHARE MODE")
         scan.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -157,7 +157,7 @@ def _difference(scan: psycopg.Connection) -> int:
 
 
 def _swap(conn: psycopg.Connection) -> None:
-    """Put the rebuilt table in the live one's place, and give its indexes their usual names."""
+    """Put the rebuilt table in the live one's place, and return its indexes their usual names."""
     conn.execute("DROP TABLE uploads")
     conn.execute("ALTER TABLE uploads_rebuilt RENAME TO uploads")
     names = conn.execute(

@@ -9,7 +9,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-class Breaker:
+class CircuitBreaker:
     """Opens after `threshold` failures in a row, for `pause` seconds, then lets one try through.
 
     The try that succeeds closes it; one that fails opens it again for twice as long, up to `pause_max`; one that ends
@@ -32,7 +32,7 @@ class Breaker:
         self._pause = pause
         self._failures = 0
         self._open_until: float | None = None
-        self._trying = False
+        self._probing = False
         self._changed = asyncio.Event()
         self._on_state = on_state
 
@@ -44,22 +44,22 @@ class Breaker:
     async def wait(self) -> bool:
         """Return at once while closed; while open, when it is this caller's turn to try.
 
-        True says that this is the one try: whoever gets it calls `tried` at its end.
+        True says that this is the one try: whoever gets it calls `probe_ended` at its end.
         """
         loop = asyncio.get_running_loop()
         while self._open_until is not None:
             left = self._open_until - loop.time()
-            if left <= 0 and not self._trying:
-                self._trying = True
+            if left <= 0 and not self._probing:
+                self._probing = True
                 return True
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if self._trying else left):
+                async with asyncio.timeout(None if self._probing else left):
                     await self._changed.wait()
         return False
 
-    def tried(self) -> None:
+    def probe_ended(self) -> None:
         """Note that the one try is over; where it said nothing of the other side, the next may try at once."""
-        self._trying = False
+        self._probing = False
         self._wake()
 
     def succeeded(self) -> None:
@@ -71,7 +71,7 @@ class Breaker:
             self._on_state(True)
             self._wake()
 
-    def failed(self, code: str, *, the_one_try: bool = False) -> None:
+    def failed(self, code: str, *, probe: bool = False) -> None:
         """Note a failure; one that says nothing about the other side does not count."""
         if code not in self._opens_on:
             return
@@ -81,7 +81,7 @@ class Breaker:
         if self._open_until is None:
             log.warning("breaker_opened", code=code, pause=self._pause)
             self._on_state(False)
-        elif the_one_try:
+        elif probe:
             self._pause = min(self._pause * 2, self._pause_max)
         else:
             return  # it was under way when the breaker opened, and says nothing new

@@ -17,9 +17,9 @@ from shared.clock import utc_now
 from shared.eventstore.group_commit import ConflictError
 from shared.eventstore.store import EventStore
 from shared.messaging.message import Message
-from shared.stages.circuit_breaker import Breaker
+from shared.stages.circuit_breaker import CircuitBreaker
 from shared.stages.failure_policy import as_failure
-from shared.stages.telemetry import StageWatch
+from shared.stages.telemetry import StageTelemetry
 from shared.upload.decisions import due_input, record, record_failure, start_generation
 from shared.upload.errors import FencedError, LeaseHeldError, StageFailure, UploadNotFoundError
 from shared.upload.saga import SAGA, StageSpec
@@ -35,7 +35,7 @@ class StageContext:
     often that gave a picture. `call` is the number of the call that this try has claimed.
     """
 
-    def __init__(self, work: "Work", store: EventStore, message: Message) -> None:
+    def __init__(self, work: "DueWork", store: EventStore, message: Message) -> None:
         self.calls = work.upload.calls if work.upload else 0
         self.generations = work.upload.generations if work.upload else 0
         self.call: int | None = None
@@ -49,7 +49,7 @@ class StageContext:
         """How long this try has been going on."""
         return time.monotonic() - self._began
 
-    def fact(self, kind: Callable[..., E], **content: object) -> E:
+    def build(self, kind: Callable[..., E], **content: object) -> E:
         """Build the stage's event from its content; what identifies it and its run is filled in here.
 
         Of several, each is numbered when they are recorded.
@@ -71,7 +71,7 @@ class StageContext:
         many calls died in flight.
         """
         if self._work.upload is None:
-            started = self.fact(GenerationStarted, worker=worker, call=1, lease_until=utc_now() + lease)
+            started = self.build(GenerationStarted, worker=worker, call=1, lease_until=utc_now() + lease)
         else:
             started = start_generation(
                 self._work.upload, worker=worker, lease=lease, max_unknown=max_unknown, now=utc_now()
@@ -81,7 +81,7 @@ class StageContext:
         self.call = started.call
 
 
-class Work:
+class DueWork:
     """What is due: the event to work from, and where the stream stood. `upload` is None where nobody has read it."""
 
     def __init__(self, event: RunEvent, version: int, attempt: int, upload: Upload | None) -> None:
@@ -98,57 +98,57 @@ class StageConsumer:
     """Runs one stage. Many messages at a time; each is done, recorded as failed, or left for a redelivery."""
 
     def __init__(
-        self, stage: Stage, handler: Handler[RunEvent], store: EventStore, breaker: Breaker | None = None
+        self, stage: Stage, handler: Handler[RunEvent], store: EventStore, breaker: CircuitBreaker | None = None
     ) -> None:
         self.spec: StageSpec = SAGA[stage]
         self._handler = handler
         self._store = store
-        self._breaker = breaker or Breaker()
+        self._breaker = breaker or CircuitBreaker()
         self._jitter = random.Random()
-        self._watch = StageWatch(self.spec)
+        self._telemetry = StageTelemetry(self.spec)
 
     async def handle(self, message: Message) -> None:
         """Carry one upload through this stage, if it is due. Returns once that is recorded, or nothing is to do."""
-        the_one_try = await self._breaker.wait()
+        probe = await self._breaker.wait()
         try:
-            work = self._first_hand(message) or await self._look(message)
+            work = self._fresh_work(message) or await self._load_due(message)
             while work is not None:
                 try:
-                    await self._do(work, message, the_one_try=the_one_try)
+                    await self._execute(work, message, probe=probe)
                 except ConflictError:
-                    work = await self._look(message)
+                    work = await self._load_due(message)
                 else:
                     return
-            self._watch.passed_over(message.event.message_id, "nothing is due")
+            self._telemetry.skipped(message.event.message_id, "nothing is due")
         except (FencedError, UploadNotFoundError) as why:
-            self._watch.passed_over(message.event.message_id, why)
+            self._telemetry.skipped(message.event.message_id, why)
         except LeaseHeldError as why:
             # Its holder may be dead, and this message was the only one: have the run looked at when the lease ends.
-            await self._store.look_after(message.event.upload_id, by=why.until)
-            self._watch.passed_over(message.event.message_id, why)
+            await self._store.bring_check_forward(message.event.upload_id, by=why.until)
+            self._telemetry.skipped(message.event.message_id, why)
         finally:
-            if the_one_try:
-                self._breaker.tried()
+            if probe:
+                self._breaker.probe_ended()
 
-    def _first_hand(self, message: Message) -> Work | None:
+    def _fresh_work(self, message: Message) -> DueWork | None:
         """Trust a fresh message instead of reading the stream.
 
         An event at version v is the aggregate's last until an append at v + 1 proves otherwise, and that append is what
         the work ends in (the generator's begins with one). Only of a run's first attempt can one message tell all.
         """
         event = message.event
-        if message.first_hand and isinstance(event, self.spec.consumes) and event.attempt == 1:
-            return Work(event, event.version, event.attempt, None)
+        if message.fresh and isinstance(event, self.spec.consumes) and event.attempt == 1:
+            return DueWork(event, event.version, event.attempt, None)
         return None
 
-    async def _look(self, message: Message) -> Work | None:
+    async def _load_due(self, message: Message) -> DueWork | None:
         upload = await self._store.load(message.event.upload_id)
         event = due_input(upload, self.spec.stage)
         if event is None or upload.due_at > utc_now() + dt.timedelta(seconds=1):
             return None
-        return Work(event, upload.version, upload.attempt, upload)
+        return DueWork(event, upload.version, upload.attempt, upload)
 
-    async def _do(self, work: Work, message: Message, *, the_one_try: bool) -> None:
+    async def _execute(self, work: DueWork, message: Message, *, probe: bool) -> None:
         context = StageContext(work, self._store, message)
         try:
             async with asyncio.timeout(self.spec.timeout):
@@ -157,15 +157,15 @@ class StageConsumer:
             raise
         except Exception as error:  # noqa: BLE001 — whatever it is, the run has to be told
             failure = as_failure(error, call_under_way=context.call is not None)
-            self._breaker.failed(failure.code, the_one_try=the_one_try)
+            self._breaker.failed(failure.code, probe=probe)
             await self._record_failure(work, message, error, failure, context)
         else:
             if context.call is not None:  # A picture that a dead worker left says nothing of the provider.
                 self._breaker.succeeded()
             await self._record(work, message, made if isinstance(made, tuple) else (made,))
-            self._watch.done(work.attempt, context.seconds)
+            self._telemetry.done(work.attempt, context.seconds)
 
-    async def _record(self, work: Work, message: Message, made: tuple[RunEvent, ...]) -> None:
+    async def _record(self, work: DueWork, message: Message, made: tuple[RunEvent, ...]) -> None:
         """Append what was made; where the stream has moved on, only if the stage is still due for this attempt."""
         made = tuple(replace(event, version=work.version + nth) for nth, event in enumerate(made, start=1))
         while True:
@@ -178,7 +178,7 @@ class StageConsumer:
                 return
 
     async def _record_failure(
-        self, work: Work, message: Message, error: Exception, failure: StageFailure, context: StageContext
+        self, work: DueWork, message: Message, error: Exception, failure: StageFailure, context: StageContext
     ) -> None:
         while True:
             upload = await self._store.load(work.event.upload_id)
@@ -189,7 +189,7 @@ class StageConsumer:
                 await self._append((failed,), message)
             except ConflictError:
                 continue
-            self._watch.failed(work.attempt, context.seconds, failure, failed, error)
+            self._telemetry.failed(work.attempt, context.seconds, failure, failed, error)
             return
 
     async def _append(self, events: Sequence[RunEvent], message: Message) -> None:

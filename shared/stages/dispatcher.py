@@ -13,14 +13,14 @@ from contracts.events import Status
 from shared.cancellation import end_if_cancelled
 from shared.clock import utc_now
 from shared.eventstore.group_commit import ConflictError
-from shared.eventstore.outbox import WATCH, OutboxRow, OutboxSweep, RowKey
+from shared.eventstore.outbox import RUN_CHECK, OutboxRow, OutboxSweep, RowKey
 from shared.eventstore.store import EventStore
 from shared.messaging.message import Transport, TransportDownError, UnroutableError
 from shared.observability import logs
 from shared.observability.metrics import SWEPT_AT, SendCounts
-from shared.upload.decisions import next_look, overdue_at, time_out
+from shared.upload.decisions import next_check_at, overdue_at, time_out
 from shared.upload.errors import UploadNotFoundError
-from shared.upload.saga import SAGA, WATCH_EVERY
+from shared.upload.saga import RUN_CHECK_INTERVAL, SAGA
 from shared.upload.upload import Upload
 
 log = structlog.get_logger(__name__)
@@ -29,9 +29,9 @@ POLL = 0.25
 """Seconds between looks at an outbox that had nothing due."""
 BATCH = 100
 """Rows claimed at once."""
-IN_HAND = 1000
+MAX_IN_FLIGHT = 1000
 """Rows on their way from which on no more are claimed before those are done, or it is time for the next look."""
-PUT_BACK = dt.timedelta(seconds=2)
+SEND_RETRY_DELAY = dt.timedelta(seconds=2)
 """When a row is due again that could not be handed on."""
 AWAY_MAX = 5.0
 """Longest pause, in seconds, between looks while the database is away."""
@@ -46,7 +46,7 @@ class Dispatcher:
         self._transport = transport
         self._under_way: set[asyncio.Task[None]] = set()
         self._done: list[RowKey] = []
-        self._settling = asyncio.Lock()
+        self._removing = asyncio.Lock()
         self._counts = SendCounts("dispatcher")
 
     async def run(self) -> None:
@@ -64,31 +64,31 @@ class Dispatcher:
                 claimed, pause = 0, min(pause * 2, AWAY_MAX)
             if claimed < BATCH:
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
-            elif len(self._under_way) >= IN_HAND:
+            elif len(self._under_way) >= MAX_IN_FLIGHT:
                 await asyncio.wait(self._under_way, timeout=POLL)
 
     async def sweep_once(self) -> int:
-        """Claim what is due and set it on its way; give the number of rows claimed."""
-        rows = await self._sweep.claim(BATCH, only_watches=not self._transport.up)
+        """Claim what is due and set it on its way; return the number of rows claimed."""
+        rows = await self._sweep.claim(BATCH, only_run_checks=not self._transport.up)
         for row in rows:
-            task = asyncio.create_task(self._see_to(row))
+            task = asyncio.create_task(self._dispatch(row))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
         return len(rows)
 
-    async def _see_to(self, row: OutboxRow) -> None:
+    async def _dispatch(self, row: OutboxRow) -> None:
         """Hand a row on and remove it. One that cannot be handed on now is due again soon."""
         logs.about(row.event)
         try:
-            if row.target == WATCH:
-                await self._look_after(row)
+            if row.target == RUN_CHECK:
+                await self._check_run(row)
             else:
                 await self._transport.send(row)
                 self._counts.sent.inc()
-                await self._settle(row.key)
+                await self._remove_published(row.key)
         except TransportDownError:
             self._counts.away.inc()
-            await self._put_back(row)
+            await self._postpone(row)
         except UnroutableError as error:
             log.error("event_unroutable", message_id=row.event.message_id, error=str(error))  # noqa: TRY400 — says it all
             self._counts.unroutable.inc()
@@ -98,28 +98,28 @@ class Dispatcher:
             log.exception("dispatch_failed", message_id=row.event.message_id, target=row.target)
             self._counts.error.inc()
 
-    async def _settle(self, key: RowKey) -> None:
+    async def _remove_published(self, key: RowKey) -> None:
         """Remove a row, and in the same transaction all others that were done with while the one before ran."""
         done = self._done
         done.append(key)
-        async with self._settling:
+        async with self._removing:
             if done is self._done:
                 self._done = []
-                await self._sweep.settle(done)
+                await self._sweep.remove_published(done)
 
-    async def _put_back(self, row: OutboxRow) -> None:
+    async def _postpone(self, row: OutboxRow) -> None:
         """Have a row due again soon; where the database is away too, its claim runs out by itself."""
         with contextlib.suppress(DatabaseError, PoolTimeout):
-            await self._sweep.postpone(row.key, utc_now() + PUT_BACK)
+            await self._sweep.postpone(row.key, utc_now() + SEND_RETRY_DELAY)
 
-    async def _look_after(self, row: OutboxRow) -> None:
+    async def _check_run(self, row: OutboxRow) -> None:
         """End a run that is past its deadline, wake a stage that went silent, and say when to look again."""
         try:
             upload = await self._store.load(row.event.upload_id)
         except UploadNotFoundError:
             upload = None
         if upload is None or upload.status is not Status.PROCESSING:
-            await self._settle(row.key)
+            await self._remove_published(row.key)
             return
         now = utc_now()
         if (ended := time_out(upload, now=now)) is not None:
@@ -130,7 +130,7 @@ class Dispatcher:
             return
         if overdue_at(upload) <= now:
             await self._wake(upload, row.traceparent)
-        await self._sweep.postpone(row.key, next_look(upload, now=now, every=WATCH_EVERY))
+        await self._sweep.postpone(row.key, next_check_at(upload, now=now, every=RUN_CHECK_INTERVAL))
 
     async def _wake(self, upload: Upload, traceparent: str | None) -> None:
         """Send the due stage its input again; it decides from the stream what is left to do."""

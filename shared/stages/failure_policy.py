@@ -6,7 +6,7 @@ from shared.upload.errors import FinalFailure, RetryableFailure, StageFailure
 
 
 def as_failure(error: Exception, *, call_under_way: bool) -> StageFailure:
-    """Give the failure to record for what a stage raised.
+    """Return the failure to record for what a stage raised.
 
     `call_under_way` says that the AI provider had been called and not been heard of, so the outcome is unknown. An
     error that nobody foresaw is tried again: a run ends with a reason even where the reason is a bug.

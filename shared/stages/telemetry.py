@@ -11,15 +11,14 @@ from shared.upload.saga import StageSpec
 log = structlog.get_logger(__name__)
 
 
-class StageWatch:
+class StageTelemetry:
     """One stage's teller. `seconds` is how long an attempt took until its outcome was recorded."""
 
     def __init__(self, spec: StageSpec) -> None:
         self._spec = spec
         self._seconds = STAGE_SECONDS.labels(spec.queue)
         self._outcomes = {
-            outcome: STAGE_OUTCOMES.labels(spec.queue, outcome)
-            for outcome in ("done", "retried", "failed", "passed_over")
+            outcome: STAGE_OUTCOMES.labels(spec.queue, outcome) for outcome in ("done", "retried", "failed", "skipped")
         }
 
     def done(self, attempt: int, seconds: float) -> None:
@@ -40,11 +39,11 @@ class StageWatch:
             exc_info=error if failure.code == "INTERNAL_ERROR" else None,
         )
 
-    def passed_over(self, message_id: str, why: object) -> None:
+    def skipped(self, message_id: str, why: object) -> None:
         """Say that there was nothing to do: the stage is done, or somebody else is at it."""
-        self._outcomes["passed_over"].inc()
-        traces.note("darkroom.outcome", "passed_over")
-        log.info("message_passed_over", stage=self._spec.stage, message_id=message_id, why=str(why))
+        self._outcomes["skipped"].inc()
+        traces.note("darkroom.outcome", "skipped")
+        log.info("message_skipped", stage=self._spec.stage, message_id=message_id, why=str(why))
 
     def _tell(self, outcome: str, seconds: float) -> None:
         self._outcomes[outcome].inc()

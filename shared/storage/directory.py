@@ -52,7 +52,7 @@ class ObjectDirectory:
         raise ObjectStoreError(msg)
 
     def path(self, key: str) -> Path:
-        """Give the file that holds the object's bytes now. Raises ObjectMissingError."""
+        """Return the file that holds the object's bytes now. Raises ObjectMissingError."""
         with _as_store_errors("read", key):
             self._prepare()
             blob = _target(self._root / key)
@@ -90,7 +90,7 @@ class ObjectDirectory:
             probe.unlink()
 
     def secret(self, name: str) -> bytes:
-        """Give the secret kept in this directory, made at first use; every process gets the same one."""
+        """Return the secret kept in this directory, made at first use; every process gets the same one."""
         with _as_store_errors("read", name):
             self._prepare()
             path = self._root / name
@@ -136,7 +136,7 @@ class ObjectDirectory:
         return blob
 
     def _swing_link(self, link: Path, blob: Path) -> Path | None:
-        """Let the key's link lead to `blob` and give the bytes that it led to before, which nobody needs any more."""
+        """Let the key's link lead to `blob` and return the bytes that it led to before, which nobody needs any more."""
         draft = self._blobs / f"{blob.name}.link{_PART}"
         try:
             _make_directories(link.parent)

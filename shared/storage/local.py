@@ -54,7 +54,7 @@ class LocalObjectStore:
         await asyncio.to_thread(self._directory.delete, check_key(key))
 
     async def signed_url(self, key: str, *, expires: dt.timedelta, download_as: str | None = None) -> str:
-        """Give a URL that the gateway answers after `verify_get`."""
+        """Return a URL that the gateway answers after `verify_get`."""
         return self._signer.sign_get(key, expires, download_as)
 
     async def signed_put(self, key: str, *, content_type: str, size_bytes: int, expires: dt.timedelta) -> SignedPut:
@@ -70,7 +70,7 @@ class LocalObjectStore:
         """Nothing is held open."""
 
     def verify_get(self, key: str, query: Mapping[str, str]) -> str | None:
-        """Give the name to save the object under, or None, for `GET /objects/{key}` (and HEAD).
+        """Return the name to save the object under, or None, for `GET /objects/{key}` (and HEAD).
 
         Raises BadSignatureError, or its ExpiredSignatureError. `query` holds the request's query, decoded.
         """
@@ -81,7 +81,7 @@ class LocalObjectStore:
         self._signer.verify_put(key, query, content_type, size_bytes)
 
     def open_path(self, key: str) -> Path:
-        """Give a file to stream the object from; it vanishes if the object is replaced before it is opened.
+        """Return a file to stream the object from; it vanishes if the object is replaced before it is opened.
 
         Raises ObjectMissingError. Blocks only for two looks at the directory.
         """

@@ -21,7 +21,7 @@ def open_object_store(
     s3_secret_access_key: str | None = None,
     s3_public_endpoint_url: str | None = None,
 ) -> ObjectStore:
-    """Give the store behind `s3://bucket` or `file:///dir`, without connecting to it.
+    """Return the store behind `s3://bucket` or `file:///dir`, without connecting to it.
 
     `public_base_url` is the gateway's, for the local store's signed URLs. `s3_public_endpoint_url` is the store's for a
     browser, where it differs from ours. Raises ValueError that names the setting and says what is wrong with it.

@@ -68,7 +68,7 @@ class ObjectStore(Protocol):
         ...
 
     async def signed_url(self, key: str, *, expires: dt.timedelta, download_as: str | None = None) -> str:
-        """Give a URL that reads the object until it expires; `download_as` names the file for a browser's save."""
+        """Return a URL that reads the object until it expires; `download_as` names the file for a browser's save."""
         ...
 
     async def signed_put(self, key: str, *, content_type: str, size_bytes: int, expires: dt.timedelta) -> SignedPut:

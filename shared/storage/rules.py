@@ -21,14 +21,14 @@ class InvalidKeyError(ValueError):
 
 
 def check_key(key: str) -> str:
-    """Give the key back. Raises InvalidKeyError."""
+    """Return the key back. Raises InvalidKeyError."""
     if len(key) > MAX_KEY_CHARACTERS or not _KEY.fullmatch(key):
         raise InvalidKeyError(key)
     return key
 
 
 def check_content_type(content_type: str) -> str:
-    """Give the content type back. Raises ValueError where it is none such as `image/png`."""
+    """Return the content type back. Raises ValueError where it is none such as `image/png`."""
     if not _CONTENT_TYPE.fullmatch(content_type):
         msg = f"not a content type: {content_type[:100]!r}"
         raise ValueError(msg)
@@ -36,7 +36,7 @@ def check_content_type(content_type: str) -> str:
 
 
 def lifetime_seconds(expires: dt.timedelta) -> int:
-    """Give a signed URL's lifetime in whole seconds. Raises ValueError outside one second to seven days."""
+    """Return a signed URL's lifetime in whole seconds. Raises ValueError outside one second to seven days."""
     seconds = int(expires.total_seconds())
     if not 1 <= seconds <= MAX_LIFETIME.total_seconds():
         msg = f"a signed URL lives from one second to seven days, not {expires}"

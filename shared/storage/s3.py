@@ -109,7 +109,7 @@ class S3ObjectStore:
             await client.delete_object(Bucket=self._bucket, Key=key)
 
     async def signed_url(self, key: str, *, expires: dt.timedelta, download_as: str | None = None) -> str:
-        """Give a URL that the store itself answers."""
+        """Return a URL that the store itself answers."""
         params = {"Bucket": self._bucket, "Key": check_key(key)}
         if download_as:
             params["ResponseContentDisposition"] = content_disposition(download_as)

@@ -26,16 +26,16 @@ class UrlSigner:
         self._base_url = base_url.rstrip("/")
 
     def sign_get(self, key: str, expires: dt.timedelta, download_as: str | None) -> str:
-        """Give a URL that reads one object."""
+        """Return a URL that reads one object."""
         query = {} if download_as is None else {"download_as": download_as}
         return self._url(key, expires, ("GET", download_as or ""), query)
 
     def sign_put(self, key: str, expires: dt.timedelta, content_type: str, size_bytes: int) -> str:
-        """Give a URL that writes one object of exactly this type and size."""
+        """Return a URL that writes one object of exactly this type and size."""
         return self._url(key, expires, ("PUT", content_type, str(size_bytes)), {})
 
     def verify_get(self, key: str, query: Mapping[str, str]) -> str | None:
-        """Give the name to save the object under, or None. Raises BadSignatureError, or its ExpiredSignatureError."""
+        """Return the name to save the object under, or None. Raises BadSignatureError, or its ExpiredSignatureError."""
         download_as = query.get("download_as")
         self._verify(key, query, ("GET", download_as or ""))
         return download_as or None

@@ -54,7 +54,7 @@ def request_processing(upload: Upload, *, workflow_run_id: UUID, now: dt.datetim
 
 
 def due_input(upload: Upload, stage: Stage) -> RunEvent | None:
-    """Give the event that `stage` has to work from now, or None where it is not due (done, failed, elsewhere)."""
+    """Return the event that `stage` has to work from now, or None where it is not due (done, failed, elsewhere)."""
     if upload.status is not Status.PROCESSING or upload.stage is not stage:
         return None
     return upload.inputs.get(stage)
@@ -80,7 +80,7 @@ def start_generation(
         upload_id=upload.id,
         version=upload.version + 1,
         occurred_at=now,
-        workflow_run_id=run_of(upload),
+        workflow_run_id=run_id_of(upload),
         attempt=upload.attempt,
         worker=worker,
         call=upload.calls + 1,
@@ -121,7 +121,7 @@ def record_failure(
             upload_id=upload.id,
             version=upload.version + 1,
             occurred_at=now,
-            workflow_run_id=run_of(upload),
+            workflow_run_id=run_id_of(upload),
             attempt=attempt,
             stage=stage,
             stage_attempt=upload.stage_attempt,
@@ -160,7 +160,7 @@ def request_replay(
         upload_id=upload.id,
         version=upload.version + 1,
         occurred_at=now,
-        workflow_run_id=run_of(upload),
+        workflow_run_id=run_id_of(upload),
         attempt=upload.attempt + 1,
         from_stage=stage,
         requested_by=requested_by,
@@ -181,7 +181,7 @@ def erase(upload: Upload, *, requested_by: str, reason: str, now: dt.datetime) -
 
 
 def backoff(stage: Stage, stage_attempt: int, retry_after: float, jitter: random.Random) -> dt.timedelta:
-    """Give the wait after try number `stage_attempt`: doubling, capped, spread upwards, never under `retry_after`.
+    """Return the wait after try number `stage_attempt`: doubling, capped, spread upwards, never under `retry_after`.
 
     The jitter only lengthens: a server that asked for 30 s is not asked again after 29.
     """
@@ -190,7 +190,7 @@ def backoff(stage: Stage, stage_attempt: int, retry_after: float, jitter: random
     return dt.timedelta(seconds=max(step, retry_after) + jitter.uniform(0, step / 2))
 
 
-def next_look(upload: Upload, *, now: dt.datetime, every: dt.timedelta) -> dt.datetime:
+def next_check_at(upload: Upload, *, now: dt.datetime, every: dt.timedelta) -> dt.datetime:
     """Say when a run under way should be looked at next: when its stage goes overdue, and at the latest after `every`.
 
     A stage that is overdue already is woken less and less often: behind a long queue, waking again only lengthens it.
@@ -202,7 +202,7 @@ def next_look(upload: Upload, *, now: dt.datetime, every: dt.timedelta) -> dt.da
 
 
 def overdue_at(upload: Upload) -> dt.datetime:
-    """Give the instant after which a run's due stage counts as silent and is woken again.
+    """Return the instant after which a run's due stage counts as silent and is woken again.
 
     A generation is silent once its lease has ended; any stage once twice its time-out has passed since it was due.
     """
@@ -213,8 +213,8 @@ def overdue_at(upload: Upload) -> dt.datetime:
     return upload.due_at + dt.timedelta(seconds=2 * SAGA[upload.stage].timeout)
 
 
-def run_of(upload: Upload) -> UUID:
-    """Give the run's id. Raises ValueError before a run was asked for."""
+def run_id_of(upload: Upload) -> UUID:
+    """Return the run's id. Raises ValueError before a run was asked for."""
     if upload.workflow_run_id is None:
         raise ValueError(f"upload {upload.id} has no run")
     return upload.workflow_run_id
@@ -227,7 +227,7 @@ def _failed(upload: Upload, failure: StageFailure, *, now: dt.datetime) -> Proce
         upload_id=upload.id,
         version=upload.version + 1,
         occurred_at=now,
-        workflow_run_id=run_of(upload),
+        workflow_run_id=run_id_of(upload),
         attempt=upload.attempt,
         stage=upload.stage,
         code=failure.code,

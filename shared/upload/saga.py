@@ -124,12 +124,12 @@ ROUTES: dict[type[Event], tuple[str, ...]] = {
 RUN_DEADLINE = dt.timedelta(minutes=30)
 """A run that has not ended this long after it was asked for (or replayed) fails with TIMED_OUT."""
 
-WATCH_EVERY = dt.timedelta(seconds=15)
+RUN_CHECK_INTERVAL = dt.timedelta(seconds=15)
 """How often a run under way is looked at, at the latest, for a stage that went silent or a deadline that passed."""
 
 
-def after(stage: Stage) -> Stage:
-    """Give the stage that follows; `complete` after the last."""
+def next_stage(stage: Stage) -> Stage:
+    """Return the stage that follows; `complete` after the last."""
     position = STAGES.index(stage) + 1
     return STAGES[position] if position < len(STAGES) else Stage.COMPLETE
 

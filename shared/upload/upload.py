@@ -25,7 +25,7 @@ from contracts.events import (
     UploadErased,
     UploadRegistered,
 )
-from shared.upload.saga import SAGA, after
+from shared.upload.saga import SAGA, next_stage
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,16 +96,16 @@ def _folded(upload: Upload, event: Event) -> Upload:  # noqa: C901, PLR0911 — 
             )
             return _entered(begun, Stage.VALIDATING, event)
         case ImageValidated():
-            return _entered(upload, after(Stage.VALIDATING), event)
+            return _entered(upload, next_stage(Stage.VALIDATING), event)
         case GenerationStarted():
             # A lease that is taken over before its call was heard of again leaves that call's outcome unknown.
             unknown = upload.unknown_calls + (upload.lease_until is not None)
             return replace(upload, lease_until=event.lease_until, calls=event.call, unknown_calls=unknown)
         case ImageGenerated():
             done = replace(upload, lease_until=None, generations=upload.generations + 1)
-            return _entered(done, after(Stage.GENERATING), event)
+            return _entered(done, next_stage(Stage.GENERATING), event)
         case ResultStored():
-            return _entered(replace(upload, result_id=event.result_id), after(Stage.STORING), event)
+            return _entered(replace(upload, result_id=event.result_id), next_stage(Stage.STORING), event)
         case PreviewWatermarked():
             return upload
         case ProcessingCompleted():
@@ -146,5 +146,5 @@ def _entered(upload: Upload, stage: Stage, event: RunEvent | None, *, at: dt.dat
 
 
 def progress_of(stage: Stage) -> int:
-    """Give the percentage that a client sees while `stage` is due; 100 when complete."""
+    """Return the percentage that a client sees while `stage` is due; 100 when complete."""
     return 100 if stage is Stage.COMPLETE else SAGA[stage].progress

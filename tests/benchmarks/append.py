@@ -34,7 +34,7 @@ async def run(ground: Ground) -> Result:
         got["rows"].append(store.all_rows(url, requests(ids, grouped)))
         got["grouped"].append(await rate(url, requests(ids, grouped)))
         got["events"].append(store.events_only(url, requests(ids, grouped)))
-        got["settled"].append(await rate(url, requests(ids, grouped), settle=True))
+        got["settled"].append(await rate(url, requests(ids, grouped), remove_published=True))
         got["single"].append(await rate(url, requests(ids, single), max_group=1))
     floor = f"the same rows, bare INSERTs, {store.GROUP} in a transaction"
     beside = {"floor": floor, "floor_rounds": got["rows"]}
@@ -52,7 +52,7 @@ async def run(ground: Ground) -> Result:
 
 
 def requests(ids: Iterator[UUID], number: int) -> list[ProcessingRequested]:
-    """Give `number` events that start runs of registered uploads."""
+    """Return `number` events that start runs of registered uploads."""
     now = dt.datetime.now(dt.UTC)
     return [
         ProcessingRequested(
@@ -68,13 +68,15 @@ def requests(ids: Iterator[UUID], number: int) -> list[ProcessingRequested]:
     ]
 
 
-async def rate(url: str, events: Sequence[Event], *, max_group: int = MAX_GROUP, settle: bool = False) -> float:
+async def rate(
+    url: str, events: Sequence[Event], *, max_group: int = MAX_GROUP, remove_published: bool = False
+) -> float:
     """Append through a group commit of its own, IN_FLIGHT at a time; give appends a second."""
     application = UploadsApplication(url)
 
     def committed(rows):
-        if settle:
-            commits.settle([row.key for row in rows])
+        if remove_published:
+            commits.remove_published([row.key for row in rows])
 
     commits = GroupCommit(application, on_committed=committed, max_group=max_group)
     commits.start()

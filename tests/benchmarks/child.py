@@ -45,7 +45,7 @@ def header(path: str) -> Callable[[], object]:
 
 
 def on_bytes(module: str, name: str) -> Callable[[str], Callable[[], object]]:
-    """Give a stage's pure work over a file's bytes."""
+    """Return a stage's pure work over a file's bytes."""
 
     def prepare(path: str) -> Callable[[], object]:
         work, data = getattr(import_module(module), name), Path(path).read_bytes()
@@ -106,7 +106,7 @@ WORKS: dict[str, Callable[[str], Callable[[], object]]] = {
 
 
 def peak_bytes() -> int:
-    """Give the most memory this process has held. Not by getrusage on Linux, where it counts the parent's too."""
+    """Return the most memory this process has held. Not by getrusage on Linux, where it counts the parent's too."""
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

@@ -94,7 +94,7 @@ async def _floors(vhost: str, connection: aio_pika.abc.AbstractConnection) -> di
 
 
 async def _consumed(connection: aio_pika.abc.AbstractConnection, queue: str, began: float) -> float:
-    """Wait until somebody consumes from a queue; give the milliseconds since `began`."""
+    """Wait until somebody consumes from a queue; return the milliseconds since `began`."""
     async with asyncio.timeout(_PATIENCE):
         channel = await connection.channel()
         while True:

@@ -55,9 +55,9 @@ async def run(ground: Ground) -> Result:
 
 
 async def _runs(url: str, number: int) -> int:
-    """Append whole runs, event by event as the stages do, and settle their rows; give the bytes of their events."""
+    """Append whole runs, event by event as the stages do, and settle their rows; return the bytes of their events."""
     application = UploadsApplication(url)
-    commits = GroupCommit(application, on_committed=lambda rows: commits.settle([row.key for row in rows]))
+    commits = GroupCommit(application, on_committed=lambda rows: commits.remove_published([row.key for row in rows]))
     commits.start()
     waiting, content = iter(range(number)), 0
 
@@ -76,7 +76,7 @@ async def _runs(url: str, number: int) -> int:
 
 
 def _bytes(conn: psycopg.Connection) -> dict[str, int]:
-    """Give the size of each table and of its indexes; the outbox's in one."""
+    """Return the size of each table and of its indexes; the outbox's in one."""
     sizes = {}
     for table in _TABLES:
         heap, indexes = conn.execute("SELECT pg_table_size(%s), pg_indexes_size(%s)", (table, table)).fetchone()

@@ -94,7 +94,7 @@ async def _sent(url: str, ids: Sequence[UUID]) -> float:
 
 
 async def _purged(vhost: str) -> int:
-    """Take all messages away, and give their number: more than rows where one was sent twice."""
+    """Take all messages away, and return their number: more than rows where one was sent twice."""
     async with await aio_pika.connect(vhost) as connection:
         queue = await (await connection.channel()).get_queue(_QUEUE)
         return (await queue.purge()).message_count or 0

@@ -49,13 +49,13 @@ class Ground:
         return server
 
     def database(self) -> str:
-        """Give a database of its own with the schema in it."""
+        """Return a database of its own with the schema in it."""
         url = self.postgres.create_database()
         migrate(url)
         return url
 
     def seeded(self, uploads: int) -> str:
-        """Give the database with that many uploads, most of them completed; the benchmarks of a run share it."""
+        """Return the database with that many uploads, most of them completed; the benchmarks of a run share it."""
         if uploads not in self._seeded:
             self.say(f"writing {uploads:,} uploads")
             url = self.database()
@@ -68,7 +68,7 @@ class Ground:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder.name))
 
     def pick(self, *, quick: T, usual: T, full: T | None = None) -> T:
-        """Give the number for this run's size; `full` is as `usual` where nothing is said."""
+        """Return the number for this run's size; `full` is as `usual` where nothing is said."""
         if self.size is Size.QUICK:
             return quick
         return usual if self.size is Size.USUAL or full is None else full
@@ -80,12 +80,12 @@ class Ground:
 
 
 def pid_of(server: PostgresServer | RabbitServer) -> int | None:
-    """Give the process of a server that we started ourselves and that is no container."""
+    """Return the process of a server that we started ourselves and that is no container."""
     return getattr(server.power, "pid", None)
 
 
 def quantile(values: list[float], share: float) -> float:
-    """Give the value below which `share` of all lie, in milliseconds out of seconds."""
+    """Return the value below which `share` of all lie, in milliseconds out of seconds."""
     ranked = sorted(values)
     return ranked[min(int(len(ranked) * share), len(ranked) - 1)] * 1000
 

@@ -19,7 +19,7 @@ _TURNS = 200_000
 
 
 def calibration() -> float:
-    """Give the nanoseconds of one turn of a loop that never changes: the median of seven goes."""
+    """Return the nanoseconds of one turn of a loop that never changes: the median of seven goes."""
     return statistics.median(_turn() for _ in range(7))
 
 

@@ -59,7 +59,7 @@ def _resident(pids: Mapping[str, int]) -> dict[str, float]:
 
 @contextmanager
 def _watched(pids: Mapping[str, int]) -> Iterator[dict[str, float]]:
-    """Give what each process held at its most by the end of the context."""
+    """Return what each process held at its most by the end of the context."""
     most, over = _resident(pids), threading.Event()
 
     def watch() -> None:

@@ -24,7 +24,7 @@ _LEASE = dt.timedelta(seconds=180)
 
 
 async def validate(event, context):
-    return context.fact(
+    return context.build(
         ImageValidated,
         original_key=event.original_key,
         width=6000,
@@ -39,20 +39,20 @@ async def generate(event, context):
     await context.claim_call(worker="noop", lease=_LEASE, max_unknown=2)
     generation = context.generations + 1
     key = generated_key(event.upload_id, event.workflow_run_id, generation)
-    return context.fact(
+    return context.build(
         ImageGenerated, generated_key=key, generation=generation, provider="local", model="noop", **_PICTURE
     )
 
 
 async def store(event, context):
     name = result_id(event.workflow_run_id, event.generation)
-    return context.fact(ResultStored, result_id=name, result_key=result_key(event.upload_id, name), **_PICTURE)
+    return context.build(ResultStored, result_id=name, result_key=result_key(event.upload_id, name), **_PICTURE)
 
 
 async def watermark(event, context):
     key = preview_key(event.upload_id, event.result_id)
-    watermarked = context.fact(PreviewWatermarked, preview_key=key, **_PICTURE)
-    return watermarked, context.fact(ProcessingCompleted, result_id=event.result_id, preview_key=key)
+    watermarked = context.build(PreviewWatermarked, preview_key=key, **_PICTURE)
+    return watermarked, context.build(ProcessingCompleted, result_id=event.result_id, preview_key=key)
 
 
 HANDLERS = {"validator": validate, "generator": generate, "storer": store, "watermarker": watermark}

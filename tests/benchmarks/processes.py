@@ -37,7 +37,7 @@ def program(module: str, *arguments: str, env: Mapping[str, str] | None = None) 
 
 @contextlib.contextmanager
 def bare_http() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Run the bare HTTP server and give its port, once it answers."""
+    """Run the bare HTTP server and return its port, once it answers."""
     port = free_port()
     with program("tests.benchmarks.bare.http", str(port)) as process:
         eventually(lambda: answers(port), within=30, every=0.01)
@@ -52,7 +52,7 @@ def bare_consumer(amqp_url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def child(work: str, argument: str, *more: str) -> dict[str, float]:
-    """Have a piece of work done in a fresh process; give its `seconds`, those of `cpu`, and its `peak` bytes."""
+    """Have a piece of work done in a fresh process; return its `seconds`, those of `cpu`, and its `peak` bytes."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.child", work, argument, *more],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
@@ -92,7 +92,7 @@ class CpuMeter:
         self._before = self._seconds()
 
     def taken(self) -> dict[str, float]:
-        """Give each one's seconds since the last look."""
+        """Return each one's seconds since the last look."""
         before, self._before = self._before, self._seconds()
         return {name: self._before[name] - seconds for name, seconds in before.items()}
 

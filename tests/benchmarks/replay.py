@@ -7,8 +7,8 @@ from uuid import UUID
 
 from contracts.events import ReplayRequested, Stage
 from shared.clock import utc_now
-from shared.operations.bulk_replay import Pacing, standing, start_bulk
-from shared.operations.context import Desk, open_desk
+from shared.operations.bulk_replay import Pacing, replay_progress, start_bulk
+from shared.operations.context import OperatorContext, open_operator_context
 from shared.operations.replay_runner import CHUNK
 from shared.operations.runs import Selection
 from shared.upload.decisions import request_replay
@@ -33,12 +33,12 @@ async def run(ground: Ground) -> Result:
         url = ground.database()
         ids = streams.fill(url, number, streams.FAILED)
         bare_ids = streams.fill(url, number, streams.FAILED)
-        async with open_desk(url) as desk:
-            bare_events = [event for chunk in _chunks(bare_ids) for event in await _replays(desk, chunk)]
+        async with open_operator_context(url) as context:
+            bare_events = [event for chunk in _chunks(bare_ids) for event in await _replays(context, chunk)]
             got.add(bare=store.events_only(url, bare_events))
             began = time.perf_counter()
             for chunk in _chunks(ids):
-                await asyncio.gather(*(desk.store.append(event) for event in await _replays(desk, chunk)))
+                await asyncio.gather(*(context.store.append(event) for event in await _replays(context, chunk)))
             got.add(rate=number / (time.perf_counter() - began))
         ground.postgres.drop_database(url)
     ground.say(f"a job of {whole} runs")
@@ -66,11 +66,11 @@ async def _job(ground: Ground, got: Got, number: int) -> None:
         start_noop(stack)
         await_services(stack, "dispatcher", "analytics")
         cpu = meter(stack, ground)
-        async with open_desk(url) as desk, asyncio.timeout(_PATIENCE):
+        async with open_operator_context(url) as context, asyncio.timeout(_PATIENCE):
             pacing = Pacing(rate=1e6, at_once=AT_ONCE, stop_at=0.5)
             began = time.perf_counter()
-            job = await start_bulk(desk, Selection(), pacing, by="benchmark", reason="to measure it")
-            while (now := await standing(desk, job.id)).job.ended_at is None:
+            job = await start_bulk(context, Selection(), pacing, by="benchmark", reason="to measure it")
+            while (now := await replay_progress(context, job.id)).job.ended_at is None:
                 await asyncio.sleep(0.1)
             got.add(job=number / (time.perf_counter() - began))
             got.add_cpu(cpu.taken(), number)
@@ -79,8 +79,8 @@ async def _job(ground: Ground, got: Got, number: int) -> None:
     ground.rabbit.delete_vhost(vhost)
 
 
-async def _replays(desk: Desk, ids: Sequence[UUID]) -> list[ReplayRequested]:
-    uploads = await desk.histories.uploads(ids)
+async def _replays(context: OperatorContext, ids: Sequence[UUID]) -> list[ReplayRequested]:
+    uploads = await context.stream_reader.uploads(ids)
     return [
         request_replay(upload, from_stage=Stage.STORING, requested_by="ann", reason="an outage", now=utc_now())
         for upload in uploads.values()

@@ -47,7 +47,7 @@ class Got(dict[str, list[float]]):
 
 
 def cpu_figures(got: Got, of: str) -> list[Figure]:
-    """Give the processor time that each process spent on one thing."""
+    """Return the processor time that each process spent on one thing."""
     return [
         Figure(name=f"CPU of one {of}: {name.removeprefix(CPU)}", unit="ms", rounds=rounds)
         for name, rounds in got.items()
@@ -77,7 +77,7 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 def as_json(report: Report) -> bytes:
-    """Give the report as JSON; each figure with its medians and its ratio written out."""
+    """Return the report as JSON; each figure with its medians and its ratio written out."""
     content = msgspec.to_builtins(report)
     for result, built in zip(report.results, content["results"], strict=True):
         for figure, fields in zip(result.figures, built["figures"], strict=True):

@@ -125,7 +125,7 @@ class Completions:
 
 
 async def _runs(stack: Stack, ids: Iterator[UUID], number: int, *, in_flight: int) -> tuple[list[float], float]:
-    """Have `number` runs done, `in_flight` at a time; give each one's seconds, and those of all together."""
+    """Have `number` runs done, `in_flight` at a time; return each one's seconds, and those of all together."""
     waiting, latencies = zip(ids, range(number), strict=False), []
     async with (
         asyncio.timeout(_PATIENCE),

@@ -97,7 +97,7 @@ def _figures(got: Got) -> list[Figure]:
 
 
 def starts(ids: Iterator[UUID], number: int) -> list[bytes]:
-    """Give the requests that start `number` uploads."""
+    """Return the requests that start `number` uploads."""
     return [
         request("POST", "/api/process", b'{"uploadId":"%s"}' % str(upload_id).encode(), X_Session_Token=streams.TOKEN)
         for upload_id, _ in zip(ids, range(number), strict=False)

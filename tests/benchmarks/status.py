@@ -82,6 +82,6 @@ async def run(ground: Ground) -> Result:
 
 
 def reads(ids: list[UUID], number: int, **headers: str) -> list[bytes]:
-    """Give `number` requests for the status of uploads in turn."""
+    """Return `number` requests for the status of uploads in turn."""
     each = [request("GET", f"/api/status/{name}", X_Session_Token=streams.TOKEN, **headers) for name in ids]
     return list(itertools.islice(itertools.cycle(each), number))

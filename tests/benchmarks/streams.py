@@ -45,7 +45,7 @@ FAILED = -1
 
 
 def stream(upload_id: UUID, begun: dt.datetime, length: int) -> Sequence[Event]:
-    """Give an upload's events up to `length`, a second apart."""
+    """Return an upload's events up to `length`, a second apart."""
     run, generation = uuid_utils.compat.uuid7(), 1
     name = result_id(run, generation)
     original, generated = original_key(upload_id), generated_key(upload_id, run, generation)
@@ -81,7 +81,7 @@ def stream(upload_id: UUID, begun: dt.datetime, length: int) -> Sequence[Event]:
 
 
 def fill(database_url: str, number: int, length: int, *, analyze: bool = True) -> list[UUID]:
-    """Add `number` uploads whose streams are `length` long, the last of them begun just now; give their ids.
+    """Add `number` uploads whose streams are `length` long, the last of them begun just now; return their ids.
 
     Many are written by two processes: encoding them in Python is half of the work.
     """
@@ -117,7 +117,7 @@ def _write(database_url: str, now: dt.datetime, number: int, length: int) -> lis
 
 
 def sample(database_url: str, number: int) -> list[UUID]:
-    """Give the ids of uploads from everywhere in the table."""
+    """Return the ids of uploads from everywhere in the table."""
     with psycopg.connect(database_url) as conn:
         rows = conn.execute("SELECT id FROM uploads ORDER BY md5(id::text) LIMIT %s", (number,)).fetchall()
     return [upload_id for (upload_id,) in rows]

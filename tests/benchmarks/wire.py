@@ -15,7 +15,7 @@ _WITHOUT_BODY = {204, 304}
 
 
 def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
-    """Give a request's bytes; `X_Session_Token="…"` becomes the header X-Session-Token."""
+    """Return a request's bytes; `X_Session_Token="…"` becomes the header X-Session-Token."""
     lines = [f"{method} {path} HTTP/1.1", "Host: darkroom"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     if body:

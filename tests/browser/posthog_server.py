@@ -26,7 +26,7 @@ class Posthog:
 
 
 def starts(captures: list[dict[str, object]], upload_id: str) -> list[dict[str, object]]:
-    """Give those captures that say that this upload's processing started."""
+    """Return those captures that say that this upload's processing started."""
     return [
         capture
         for capture in captures

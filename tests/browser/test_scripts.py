@@ -25,7 +25,7 @@ def run(visitor):
 
 def test_neither_progress_nor_what_is_left_ever_goes_back_whatever_a_stage_takes(run):
     wrong = run(
-        "course.js",
+        "progress.js",
         """
         const wrong = [];
         for (const taken of [[0, 0, 0, 0], [1, 60, 1, 1], [30, 200, 40, 90], [0.1, 75, 0.1, 900], [3, 1, 2, 3]]) {
@@ -47,7 +47,7 @@ def test_neither_progress_nor_what_is_left_ever_goes_back_whatever_a_stage_takes
 
 def test_a_late_stage_is_called_late_and_not_almost_there(run):
     words = run(
-        "course.js",
+        "progress.js",
         """return [0, 40, 60, 73, 120].map((seconds) => it.remainingInWords(it.remaining('generating', seconds)));""",
     )
     assert words == [

@@ -175,7 +175,7 @@ def test_a_browser_that_keeps_nothing_is_told_before_anything_is_sent(visitor):
 
 
 def shown(page, alt):
-    """Give the size of a picture that is seen, once it is."""
+    """Return the size of a picture that is seen, once it is."""
     image = page.get_by_alt_text(alt)
     expect(image).to_be_visible()
     image.evaluate("(image) => image.decode()")

@@ -30,7 +30,7 @@ class Visitor:
         self.page = self.context.new_page()
 
     def hand_over(self, photo: Path, email: str = "ann@example.com", page: Page | None = None) -> str:
-        """Upload a photo as a person does, and give the job's id once its page is there."""
+        """Upload a photo as a person does, and return the job's id once its page is there."""
         page = page or self.page
         page.goto("/")
         page.get_by_label("Choose a photo").set_input_files(photo)
@@ -42,7 +42,7 @@ class Visitor:
         return job_id
 
     def token(self, job_id: str) -> str:
-        """Give an upload's session token, from where the page keeps it."""
+        """Return an upload's session token, from where the page keeps it."""
         kept = self.page.evaluate("(key) => JSON.parse(localStorage.getItem(key))", TOKEN_PREFIX + job_id)
         self.tokens.add(kept["token"])
         return kept["token"]
@@ -52,7 +52,7 @@ class Visitor:
         expect(self.page.get_by_role("heading", level=1)).to_have_text(heading, timeout=within * 1000)
 
     def asked_for(self, part: str) -> list[dict[str, str]]:
-        """Give the headers of the requests whose address has `part` in it."""
+        """Return the headers of the requests whose address has `part` in it."""
         return [headers for url, headers in self.requests if part in url]
 
     def shoot(self, name: str) -> None:

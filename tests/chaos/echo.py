@@ -19,7 +19,7 @@ class Echo:
         self._amqp_url = amqp_url
 
     async def send_again(self, chance: random.Random, *, number: int = 40) -> int:
-        """Publish some of the latest events again, shuffled. Gives how many; none while a server is away."""
+        """Publish some of the latest events again, shuffled. Returns how many; none while a server is away."""
         try:
             async with await psycopg.AsyncConnection.connect(self._database_url, connect_timeout=2) as conn:
                 curs = await conn.execute("SELECT state FROM upload_events ORDER BY notification_id DESC LIMIT 400")

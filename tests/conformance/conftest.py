@@ -15,7 +15,7 @@ Settings = dict[str, str]
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """Give the endpoint URL of a running S3 server without buckets."""
+    """Return the endpoint URL of a running S3 server without buckets."""
     with s3_server() as endpoint:
         yield endpoint
 
@@ -38,6 +38,6 @@ async def another(settings: Settings) -> AsyncIterator[ObjectStore]:
 
 @pytest_asyncio.fixture
 async def browser() -> AsyncIterator[httpx.AsyncClient]:
-    """Give somebody who knows nothing but a URL."""
+    """Return somebody who knows nothing but a URL."""
     async with httpx.AsyncClient(trust_env=False) as client:
         yield client

@@ -294,7 +294,7 @@ class ObjectStoreSuite:
 
 
 def _noise(size: int) -> bytes:
-    """Give bytes in which a lost, doubled or swapped block shows."""
+    """Return bytes in which a lost, doubled or swapped block shows."""
     return array.array("Q", range(size // 8 + 1)).tobytes()[:size]
 
 

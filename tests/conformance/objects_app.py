@@ -14,7 +14,7 @@ from shared.storage.signing import BadSignatureError
 
 @contextlib.asynccontextmanager
 async def serving(root: Path) -> AsyncIterator[str]:
-    """Serve the store under `root` on a free port and give the base URL."""
+    """Serve the store under `root` on a free port and return the base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         runner = web.AppRunner(_app(LocalObjectStore(root, base_url)))

@@ -30,7 +30,7 @@ S3 = Any  # boto makes its clients at run time
 
 @pytest_asyncio.fixture
 async def s3(s3_endpoint: str) -> AsyncIterator[S3]:
-    """Give a plain client of the server."""
+    """Return a plain client of the server."""
     session = aioboto3.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY, region_name="us-east-1")
     async with session.client("s3", endpoint_url=s3_endpoint) as client:
         yield client
@@ -72,7 +72,7 @@ def _store(endpoint: str, bucket: str = "darkroom", **options: Any) -> S3ObjectS
 
 @contextlib.asynccontextmanager
 async def _answering(status: int, body: str = "", after_seconds: float = 0.0) -> AsyncIterator[str]:
-    """Run a server that gives every request the same answer, and give its endpoint."""
+    """Run a server that gives every request the same answer, and return its endpoint."""
 
     async def answer(_: web.Request) -> web.Response:
         await asyncio.sleep(after_seconds)

@@ -78,14 +78,14 @@ class ComposeStack:
         self._run("deploy/compose", "down", "--remove-orphans", "--volumes", COMPOSE_PROFILES="observability")
 
     def containers(self, service: str | None = None) -> list[Container]:
-        """Give the containers of a service, or all, those that have ended among them."""
+        """Return the containers of a service, or all, those that have ended among them."""
         labels = [f"com.docker.compose.project={self.project}"]
         if service:
             labels.append(f"com.docker.compose.service={service}")
         return docker.from_env().containers.list(all=True, filters={"label": labels})
 
     def container(self, service: str) -> Container:
-        """Give a service's container. Raises ValueError where it has more than one."""
+        """Return a service's container. Raises ValueError where it has more than one."""
         (container,) = self.containers(service)
         return container
 

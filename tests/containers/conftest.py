@@ -9,7 +9,7 @@ from tests.containers.compose import ComposeStack
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[ComposeStack]:
-    """Give the whole stack, every container well."""
+    """Return the whole stack, every container well."""
     stack = ComposeStack()
     try:
         stack.up()
@@ -20,7 +20,7 @@ def running() -> Iterator[ComposeStack]:
 
 @pytest.fixture
 def stack(running: ComposeStack) -> Iterator[ComposeStack]:
-    """Give the stack to a test that may kill and stop its containers; all of them run again afterwards."""
+    """Return the stack to a test that may kill and stop its containers; all of them run again afterwards."""
     yield running
     running.start_what_stopped()
     running.wait_until_well()
@@ -28,7 +28,7 @@ def stack(running: ComposeStack) -> Iterator[ComposeStack]:
 
 @pytest.fixture
 def three_generators(running: ComposeStack) -> Iterator[ComposeStack]:
-    """Give the stack with three generators; there is one again afterwards."""
+    """Return the stack with three generators; there is one again afterwards."""
     running.up("--no-recreate", "--scale", "generator=3")
     yield running
     running.up("--no-recreate")

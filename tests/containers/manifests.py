@@ -19,27 +19,27 @@ class Manifests(list[Manifest]):
     """All objects of one overlay."""
 
     def of(self, *kinds: str) -> list[Manifest]:
-        """Give the objects of these kinds."""
+        """Return the objects of these kinds."""
         return [manifest for manifest in self if manifest["kind"] in kinds]
 
     def one(self, kind: str, name: str) -> Manifest:
-        """Give an object by its name. Raises ValueError where there is none."""
+        """Return an object by its name. Raises ValueError where there is none."""
         (found,) = (manifest for manifest in self.of(kind) if manifest["metadata"]["name"] == name)
         return found
 
     def pods(self) -> Iterator[tuple[str, Manifest]]:
-        """Give the name of everything that runs pods, and its pods' template."""
+        """Return the name of everything that runs pods, and its pods' template."""
         for manifest in self.of("Deployment", "Job"):
             yield manifest["metadata"]["name"], manifest["spec"]["template"]
 
     def our_pods(self) -> Iterator[tuple[str, Manifest]]:
-        """Give those of them that run our image."""
+        """Return those of them that run our image."""
         for name, template in self.pods():
             if template["metadata"]["labels"]["app.kubernetes.io/name"] == "darkroom":
                 yield name, template
 
     def environment(self, template: Manifest) -> dict[str, str]:
-        """Give what a pod's process finds set, with a likely value for what comes from a Secret."""
+        """Return what a pod's process finds set, with a likely value for what comes from a Secret."""
         (container,) = template["spec"]["containers"]
         found: dict[str, str] = {}
         for source in container.get("envFrom", []):
@@ -78,7 +78,7 @@ def build(overlay: str) -> Manifests:
 
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Say whether a label selector picks a pod with these labels."""
+    """Return whether a label selector picks a pod with these labels."""
     if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
         return False
     for rule in selector.get("matchExpressions", []):

@@ -77,16 +77,16 @@ class Prometheus:
         time.sleep(2.5 * EVERY)
 
     def now(self, expression: str) -> list[float]:
-        """Give an expression's values as they are now."""
+        """Return an expression's values as they are now."""
         result = self._asked("/api/v1/query", query=expression)
         return [float(series["value"][1]) for series in result]
 
     def labels(self, expression: str) -> list[dict[str, str]]:
-        """Give the labels of an expression's series as they are now."""
+        """Return the labels of an expression's series as they are now."""
         return [series["metric"] for series in self._asked("/api/v1/query", query=expression)]
 
     def shown(self, panel: Mapping[str, Any], expression: str) -> list[float]:
-        """Give what a panel of the dashboard shows for an expression: what Grafana asks, without what is no number."""
+        """Return what a panel of the dashboard shows for an expression: Grafana's query, without what is no number."""
         for variable, value in _GRAFANA.items():
             expression = re.sub(rf"{re.escape(variable)}\b", value, expression)
         if panel["type"] == "stat":
@@ -98,12 +98,12 @@ class Prometheus:
         return [value for value in values if math.isfinite(value)]
 
     def rules(self) -> dict[str, dict[str, Any]]:
-        """Give every alert's rule as the server has it, by name."""
+        """Return every alert's rule as the server has it, by name."""
         answer = self.http.get("/api/v1/rules").raise_for_status().json()
         return {rule["name"]: rule for group in answer["data"]["groups"] for rule in group["rules"]}
 
     def promtool(self, *arguments: str, scenes: bytes | None = None) -> tuple[int, str]:
-        """Run Prometheus' own checker in its container, on a file of scenes; give its status and what it says."""
+        """Run Prometheus' own checker in its container, on a file of scenes; return its status and what it says."""
         container = self._stack.container("prometheus")
         if scenes is not None:
             archive, file = io.BytesIO(), tarfile.TarInfo("scenes.yml")
@@ -134,7 +134,7 @@ class Prometheus:
 
 
 def queries() -> Iterator[tuple[dict[str, Any], str]]:
-    """Give each panel of the dashboard with each expression that it shows."""
+    """Return each panel of the dashboard with each expression that it shows."""
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         for target in panel.get("targets", ()):
             yield panel, target["expr"]

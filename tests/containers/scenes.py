@@ -179,7 +179,7 @@ SCENES = (
 
 
 def as_told_to_promtool(scenes: Iterable[Scene], rules: Mapping[str, Mapping[str, Any]], rule_file: str) -> bytes:
-    """Give the scenes as a file for `promtool test rules`; what an alert says besides comes from its rule."""
+    """Return the scenes as a file for `promtool test rules`; what an alert says besides comes from its rule."""
     tests = []
     for scene in scenes:
         rule = rules[scene.alert]

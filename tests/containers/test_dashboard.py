@@ -30,7 +30,7 @@ COMPLETED = 5
 
 @pytest.fixture(scope="module")
 def prometheus(running: ComposeStack) -> Iterator[Prometheus]:
-    """Give a Prometheus that looked on: runs completed, one failed, one was retried, and a message was unreadable."""
+    """Return a Prometheus that looked on: runs completed, one failed, one was retried, and a message was unreadable."""
     with image():
         running.add("prometheus")
         try:

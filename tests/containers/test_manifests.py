@@ -292,7 +292,7 @@ def _selectors(manifest: Manifest) -> list[Manifest]:
 
 
 def _may_talk(manifests: Manifests, sender: dict[str, str], receiver: dict[str, str], port: int) -> bool:
-    """Say whether policies let one pod open a connection to another: both have to allow it."""
+    """Return whether policies let one pod open a connection to another: both have to allow it."""
     return _allowed(manifests, "egress", "to", sender, receiver, port) and _allowed(
         manifests, "ingress", "from", receiver, sender, port
     )

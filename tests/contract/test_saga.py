@@ -9,7 +9,16 @@ import pytest
 
 from contracts.events import EVENT_TYPES, GenerationStarted, Stage, routing_key
 from shared.messaging.topology import QUEUES, bindings
-from shared.upload.saga import ANALYTICS_QUEUE, ROUTES, RUN_DEADLINE, SAGA, STAGE_OF_QUEUE, STAGES, after, direct_queue
+from shared.upload.saga import (
+    ANALYTICS_QUEUE,
+    ROUTES,
+    RUN_DEADLINE,
+    SAGA,
+    STAGE_OF_QUEUE,
+    STAGES,
+    direct_queue,
+    next_stage,
+)
 from tests.builders import an_event
 
 STARTS = {"ProcessingRequested"}
@@ -53,8 +62,8 @@ def test_only_the_stage_that_calls_the_provider_claims_calls():
 def test_each_stage_works_from_what_the_stage_before_emits():
     for before, stage in pairwise(STAGES):
         assert SAGA[stage].consumes in SAGA[before].emits
-        assert after(before) is stage
-    assert after(STAGES[-1]) is Stage.COMPLETE
+        assert next_stage(before) is stage
+    assert next_stage(STAGES[-1]) is Stage.COMPLETE
 
 
 def test_every_event_has_a_route_and_every_route_an_event():

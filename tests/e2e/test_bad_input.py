@@ -50,7 +50,7 @@ UPLOADS = {
 
 
 def as_problem(answer, status, code):
-    """Check an answer to be the problem that was expected, and give it."""
+    """Check an answer to be the problem that was expected, and return it."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem = answer.json()

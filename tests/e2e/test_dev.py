@@ -60,7 +60,7 @@ class Dev:
         return (self.folder / "dev.log").read_text(errors="replace")[-4000:]
 
     def database_is_up(self):
-        """Say whether the embedded PostgreSQL runs, by the process that its lock file names."""
+        """Return whether the embedded PostgreSQL runs, by the process that its lock file names."""
         lock = self.folder / "data" / "postgres" / "postmaster.pid"
         return lock.exists() and psutil.pid_exists(int(lock.read_text().split()[0]))
 

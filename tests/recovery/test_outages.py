@@ -106,7 +106,7 @@ def test_rabbitmq_away_keeps_nobody_from_starting_loses_nothing_and_is_said_once
     assert len(people.accepted) > OUTAGE / 2
     for name in SERVICES:
         log = (stack.folder / f"{name}.log").read_text()
-        assert log.count('"broker_lost"') == 1, log[-2000:]
+        assert log.count('"broker_disconnected"') == 1, log[-2000:]
         assert log.count('"broker_connected"') == 2, log[-2000:]
 
 

@@ -7,7 +7,7 @@ import psycopg
 
 
 def speaks_postgres(url: str) -> bool:
-    """Say whether a database takes connections."""
+    """Return whether a database takes connections."""
     try:
         psycopg.connect(url, connect_timeout=2).close()
     except psycopg.OperationalError:
@@ -16,7 +16,7 @@ def speaks_postgres(url: str) -> bool:
 
 
 def speaks_amqp(host: str, port: int) -> bool:
-    """Say whether a broker answers a greeting in AMQP 0-9-1 with the first frame of the protocol."""
+    """Return whether a broker answers a greeting in AMQP 0-9-1 with the first frame of the protocol."""
     with suppress(OSError), socket.create_connection((host, port), timeout=2) as connection:
         connection.sendall(b"AMQP\x00\x00\x09\x01")
         return connection.recv(1) == b"\x01"

@@ -75,7 +75,7 @@ def docker_answers() -> bool:
 
 
 def postgres() -> tuple[str, Container]:
-    """Start PostgreSQL and give its URL and switch."""
+    """Start PostgreSQL and return its URL and switch."""
     password, port = secrets.token_urlsafe(12), free_port()
     container = DockerContainer(_POSTGRES_IMAGE).with_env("POSTGRES_PASSWORD", password).with_bind_ports(5432, port)
     url = f"postgresql://postgres:{password}@{container.get_docker_client().host()}:{port}/postgres"
@@ -83,7 +83,7 @@ def postgres() -> tuple[str, Container]:
 
 
 def rabbit() -> tuple[str, str, Container]:
-    """Start RabbitMQ and give its AMQP URL, its management URL and its switch."""
+    """Start RabbitMQ and return its AMQP URL, its management URL and its switch."""
     port, management_port = free_port(), free_port()
     container = DockerContainer(_RABBITMQ_IMAGE, hostname="darkroom-test").with_bind_ports(5672, port)
     container.with_bind_ports(15672, management_port)

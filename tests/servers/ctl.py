@@ -16,7 +16,7 @@ class RabbitCtl:
         self._run("rabbitmqctl", "delete_vhost", name)
 
     def runs_the_server_at(self, host: str, port: int) -> bool:
-        """Say whether the node that the command line reaches is the one that listens at this address."""
+        """Return whether the node that the command line reaches is the one that listens at this address."""
         if host not in {"localhost", "127.0.0.1", "::1"} or shutil.which("rabbitmqctl") is None:
             return False
         try:

@@ -32,7 +32,7 @@ class PostgresServer(Server):
         self.url = url
 
     def create_database(self, *, template: str | None = None) -> str:
-        """Create a database that nobody else uses, empty or a copy of `template`, and give its URL."""
+        """Create a database that nobody else uses, empty or a copy of `template`, and return its URL."""
         name = f"darkroom_test_{secrets.token_hex(6)}"
         # The same text everywhere: a server that was set up without a locale would give psycopg bytes for strings.
         kind = sql.SQL("template0 ENCODING 'UTF8' LOCALE 'C'") if template is None else sql.Identifier(template)
@@ -53,7 +53,7 @@ def database_name(url: str) -> str:
 
 
 def open_postgres() -> PostgresServer:
-    """Give a PostgreSQL. Never one that merely happens to run on this machine. Raises NoServerError."""
+    """Return a PostgreSQL. Never one that merely happens to run on this machine. Raises NoServerError."""
     if url := os.environ.get("DATABASE_URL"):
         return PostgresServer(url, NotOurs())
     if _wheel_install() is not None:
@@ -132,7 +132,7 @@ class PrivatePostgres(Program):
             raise NoServerError(msg)
 
     def _readable(self, install: Path) -> Path:
-        """Give the installation, or a copy where the user that PostgreSQL runs as cannot get at it."""
+        """Return the installation, or a copy where the user that PostgreSQL runs as cannot get at it."""
         everyone = stat.S_IXOTH | stat.S_IROTH
         if not self._run_as or all(path.stat().st_mode & everyone == everyone for path in (install, *install.parents)):
             return install

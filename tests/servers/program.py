@@ -133,7 +133,7 @@ class Program:
 
 
 def not_as_root() -> dict[str, Any]:
-    """Give the arguments by which subprocess starts a program that refuses to run as root; none if we are not."""
+    """Return the arguments by which subprocess starts a program that refuses to run as root; none if we are not."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -141,7 +141,7 @@ def not_as_root() -> dict[str, Any]:
 
 
 def _lives(process: psutil.Process) -> bool:
-    """Say whether a process can still do anything. A dead one whose parent has not noticed yet cannot."""
+    """Return whether a process can still do anything. A dead one whose parent has not noticed yet cannot."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

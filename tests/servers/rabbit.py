@@ -66,7 +66,7 @@ class RabbitServer(Server):
         self.close = self._close
 
     def create_vhost(self) -> str:
-        """Create a virtual host that nobody else uses and give its URL."""
+        """Create a virtual host that nobody else uses and return its URL."""
         self._delete_doomed()
         name = f"darkroom-test-{secrets.token_hex(6)}"
         self._admin.create_vhost(name, unquote(urlsplit(self.amqp_url).username or "guest"))
@@ -123,7 +123,7 @@ class Management:
             answer.raise_for_status()
 
     def may_administer(self) -> bool:
-        """Say whether the API answers and knows us as an administrator."""
+        """Return whether the API answers and knows us as an administrator."""
         with suppress(httpx.HTTPError, ValueError):
             answer = self._client.get("/whoami", timeout=5)
             return answer.is_success and "administrator" in answer.json().get("tags", [])
@@ -135,7 +135,7 @@ def vhost_name(url: str) -> str:
 
 
 def open_rabbit() -> RabbitServer:
-    """Give a RabbitMQ. Never one that merely happens to run on this machine. Raises NoServerError."""
+    """Return a RabbitMQ. Never one that merely happens to run on this machine. Raises NoServerError."""
     if url := os.environ.get("AMQP_URL"):
         return _given_rabbit(url)
     if _start_script() is not None:

@@ -31,7 +31,7 @@ class ProcessError(Exception):
 async def process(
     images: Sequence[Path], *, email: str, url: str | None, out: Path, settings: Settings | None, data_dir: Path
 ) -> int:
-    """Process photos side by side and save their previews in `out`. Gives the exit status: 1 where one failed."""
+    """Process photos side by side and save their previews in `out`. Returns the exit status: 1 where one failed."""
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
     console = Console(stderr=True)
     async with (
@@ -52,7 +52,7 @@ async def process(
 
 @contextlib.asynccontextmanager
 async def _gateway(url: str | None, settings: Settings | None, data_dir: Path, console: Console) -> AsyncIterator[str]:
-    """Give the URL of a gateway: the one that was named, or one of our own on a free port."""
+    """Return the URL of a gateway: the one that was named, or one of our own on a free port."""
     if url is not None or settings is None:
         yield url or ""
         return
@@ -139,7 +139,7 @@ def _show(status: dict[str, Any], bars: dict[Stage, TaskID], progress: Progress)
 
 
 def _ok(answer: httpx.Response) -> dict[str, Any]:
-    """Give the body of a good answer. Raises ProcessError with what the gateway said where it is not one."""
+    """Return the body of a good answer. Raises ProcessError with what the gateway said where it is not one."""
     if answer.is_success:
         body: dict[str, Any] = answer.json()
         return body

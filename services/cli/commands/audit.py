@@ -4,9 +4,9 @@ import click
 import msgspec
 from rich.table import Table
 
-from services.cli.console import at_desk, out
-from shared.operations.audit_log import OperatorAction
-from shared.operations.context import Desk
+from services.cli.console import out, run_command
+from shared.operations.audit_log import AuditEntry
+from shared.operations.context import OperatorContext
 from shared.settings import Settings
 
 
@@ -20,11 +20,11 @@ def audit() -> None:
 def list_actions(limit: int) -> None:
     """List actions, the latest first: who, what, why."""
 
-    async def work(desk: Desk, _: Settings) -> list[OperatorAction]:
-        return await desk.actions.latest(limit)
+    async def work(context: OperatorContext, _: Settings) -> list[AuditEntry]:
+        return await context.audit_log.latest(limit)
 
     table = Table("when", "who", "what", "why", "details")
-    for action in at_desk(work):
+    for action in run_command(work):
         details = msgspec.json.encode(action.details).decode()
         table.add_row(action.at.isoformat(timespec="seconds"), action.who, action.what, action.why, details)
     out().print(table)

@@ -9,7 +9,6 @@ import click
 from rich.table import Table
 
 from services.cli.console import (
-    at_desk,
     broker_url,
     by_option,
     confirm_or_exit,
@@ -18,13 +17,14 @@ from services.cli.console import (
     reason_option,
     reason_or_ask,
     run,
+    run_command,
     settings_or_exit,
 )
 from shared.clock import utc_now
 from shared.messaging.dead_letter_queues import DeadLetters, UnknownQueueError, named, open_dead_letters
 from shared.messaging.message import TransportDownError
-from shared.operations.context import Desk
-from shared.operations.dead_letters import purge_noted, redrive_noted
+from shared.operations.context import OperatorContext
+from shared.operations.dead_letters import purge_audited, redrive_audited
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def show_letters(queue: str | None, limit: int) -> None:
 def redrive_letters(queue: str | None, limit: int | None, reason: str | None, by: str) -> None:
     """Put dead letters back into the queues that they died in."""
     why = reason_or_ask(reason)
-    _print_counts(_act(partial(redrive_noted, queue=queue, limit=limit, by=by, reason=why)), "put back")
+    _print_counts(_act(partial(redrive_audited, queue=queue, limit=limit, by=by, reason=why)), "put back")
 
 
 @dead_letters.command("purge")
@@ -90,7 +90,7 @@ def purge_letters(queue: str | None, yes: bool, reason: str | None, by: str) -> 
     """Throw dead letters away. They are gone for good."""
     why = reason_or_ask(reason)
     confirm_or_exit(f"Throw away the dead letters of {queue or 'all queues'}?", yes=yes)
-    _print_counts(_act(partial(purge_noted, queue=queue, by=by, reason=why)), "thrown away")
+    _print_counts(_act(partial(purge_audited, queue=queue, by=by, reason=why)), "thrown away")
 
 
 def _look(work: Callable[[DeadLetters], Awaitable[T]]) -> T:
@@ -103,14 +103,14 @@ def _look(work: Callable[[DeadLetters], Awaitable[T]]) -> T:
     return _or_exit(lambda: run(at_work()))
 
 
-def _act(work: Callable[[Desk, DeadLetters], Awaitable[T]]) -> T:
+def _act(work: Callable[[OperatorContext, DeadLetters], Awaitable[T]]) -> T:
     """Do something that is noted in the operators' log, for which the database has to be there too."""
 
-    async def at_work(desk: Desk, settings: Settings) -> T:
+    async def at_work(context: OperatorContext, settings: Settings) -> T:
         async with open_dead_letters(broker_url(settings)) as letters:
-            return await work(desk, letters)
+            return await work(context, letters)
 
-    return _or_exit(lambda: at_desk(at_work))
+    return _or_exit(lambda: run_command(at_work))
 
 
 def _or_exit(work: Callable[[], T]) -> T:

@@ -17,7 +17,7 @@ PATIENCE = 5.0
 
 
 async def doctor(settings: Settings) -> int:
-    """Check every part and print a line for each. Gives the exit status: 1 where a part does not answer."""
+    """Check every part and print a line for each. Returns the exit status: 1 where a part does not answer."""
     console = Console()
     checks: list[tuple[str, Callable[[Settings], Awaitable[str]]]] = [
         ("database", _database),

@@ -4,9 +4,9 @@ from uuid import UUID
 
 import click
 
-from services.cli.console import at_desk, by_option, confirm_or_exit, reason_option, reason_or_ask
+from services.cli.console import by_option, confirm_or_exit, reason_option, reason_or_ask, run_command
 from services.cli.processes.serve import public_url
-from shared.operations.context import Desk
+from shared.operations.context import OperatorContext
 from shared.operations.erase import Erased, erase_upload
 from shared.settings import Settings
 from shared.storage.open import open_object_store
@@ -24,7 +24,7 @@ def erase(upload_id: UUID, yes: bool, reason: str | None, by: str) -> None:  # n
     why = reason_or_ask(reason)
     confirm_or_exit(f"Erase upload {upload_id} for good?", yes=yes)
 
-    async def work(desk: Desk, settings: Settings) -> Erased:
+    async def work(context: OperatorContext, settings: Settings) -> Erased:
         at = settings.objects
         objects = open_object_store(
             at.object_store_url,
@@ -35,12 +35,12 @@ def erase(upload_id: UUID, yes: bool, reason: str | None, by: str) -> None:  # n
             s3_secret_access_key=at.s3_secret_access_key,
         )
         try:
-            return await erase_upload(desk, objects, upload_id, by=by, reason=why)
+            return await erase_upload(context, objects, upload_id, by=by, reason=why)
         finally:
             await objects.close()
 
     try:
-        erased = at_desk(work)
+        erased = run_command(work)
     except (UploadNotFoundError, RunUnderWayError) as refused:
         raise click.ClickException(str(refused)) from refused
     except ObjectStoreError as error:

@@ -4,8 +4,8 @@ import asyncio
 
 import click
 
-from services.cli.console import at_desk, by_option, database_url
-from shared.operations.context import Desk
+from services.cli.console import by_option, database_url, run_command
+from shared.operations.context import OperatorContext
 from shared.read_model.rebuild import RebuildReport, rebuild
 from shared.settings import Settings
 
@@ -21,12 +21,12 @@ def projection() -> None:
 def rebuild_projection(reason: str, by: str) -> None:
     """Rebuild `uploads` from the events, beside live traffic, and say how the two differed."""
 
-    async def work(desk: Desk, settings: Settings) -> RebuildReport:
-        noted = await desk.actions.record(who=by, what="projection.rebuild", why=reason, details={})
+    async def work(context: OperatorContext, settings: Settings) -> RebuildReport:
+        noted = await context.audit_log.record(who=by, what="projection.rebuild", why=reason, details={})
         report = await asyncio.to_thread(rebuild, database_url(settings))
         outcome = {"uploads": report.uploads, "events": report.events, "different": report.different}
-        await desk.actions.complete(noted, outcome)
+        await context.audit_log.complete(noted, outcome)
         return report
 
-    report = at_desk(work)
+    report = run_command(work)
     click.echo(f"{report.uploads} uploads from {report.events} events; {report.different} rows differed")

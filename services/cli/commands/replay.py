@@ -10,31 +10,31 @@ import click
 from rich.table import Table
 
 from contracts.events import Stage
-from services.cli.commands.replay_progress import print_estimate, print_standing
+from services.cli.commands.replay_progress import print_estimate, print_progress
 from services.cli.commands.replay_start import estimate_selected, replay_named, replay_selected
 from services.cli.console import (
     Instant,
     OneOf,
-    at_desk,
     by_option,
     confirm_or_exit,
     interactive,
     out,
     reason_option,
     reason_or_ask,
+    run_command,
 )
 from shared.operations.bulk_replay import (
     DEFAULT_AT_ONCE,
     DEFAULT_RATE,
     DEFAULT_STOP_AT,
-    JobNotFoundError,
-    JobOverError,
     Pacing,
-    Standing,
+    ReplayJobNotFoundError,
+    ReplayJobOverError,
+    ReplayProgress,
     cancel_bulk,
-    standing,
+    replay_progress,
 )
-from shared.operations.context import Desk
+from shared.operations.context import OperatorContext
 from shared.operations.replay_jobs import ReplayItem
 from shared.operations.runs import Selection
 from shared.settings import Settings
@@ -119,11 +119,11 @@ def start(  # noqa: PLR0913 — a command has the options that it has
 def list_jobs(limit: int) -> None:
     """List replay jobs, the latest first."""
 
-    async def work(desk: Desk, _: Settings) -> list[Standing]:
-        return [Standing(job, await desk.jobs.tally(job.id)) for job in await desk.jobs.latest(limit)]
+    async def work(context: OperatorContext, _: Settings) -> list[ReplayProgress]:
+        return [ReplayProgress(job, await context.jobs.tally(job.id)) for job in await context.jobs.latest(limit)]
 
     table = Table("job", "state", "runs", "completed", "failed", "open", "started", "by", "why")
-    for each in at_desk(work):
+    for each in run_command(work):
         job, tally = each.job, each.tally
         counts = (str(job.total), str(tally.completed), str(tally.failed), str(tally.open))
         table.add_row(
@@ -137,15 +137,15 @@ def list_jobs(limit: int) -> None:
 def show_job(job_id: UUID) -> None:
     """Show how a job stands and what came of each of its runs."""
 
-    async def work(desk: Desk, _: Settings) -> tuple[Standing, list[ReplayItem]]:
-        found = await standing(desk, job_id)
+    async def work(context: OperatorContext, _: Settings) -> tuple[ReplayProgress, list[ReplayItem]]:
+        found = await replay_progress(context, job_id)
         items: list[ReplayItem] = []
-        while page := await desk.jobs.items(job_id, limit=PAGE, after=items[-1].position if items else 0):
+        while page := await context.jobs.items(job_id, limit=PAGE, after=items[-1].position if items else 0):
             items += page
         return found, items
 
-    found, items = _of_job(lambda: at_desk(work))
-    print_standing(found, out())
+    found, items = _of_job(lambda: run_command(work))
+    print_progress(found, out())
     table = Table("#", "batch", "run", "upload", "attempt", "outcome", "code")
     for item in items:
         ids = (str(item.workflow_run_id), str(item.upload_id), str(item.attempt))
@@ -161,15 +161,15 @@ def cancel_job(job_id: UUID, reason: str | None, by: str) -> None:
     """Have a job replay nothing more. Runs that are under way go on."""
     why = reason_or_ask(reason)
 
-    async def work(desk: Desk, _: Settings) -> Standing:
-        return await cancel_bulk(desk, job_id, by=by, reason=why)
+    async def work(context: OperatorContext, _: Settings) -> ReplayProgress:
+        return await cancel_bulk(context, job_id, by=by, reason=why)
 
-    print_standing(_of_job(lambda: at_desk(work)), out())
+    print_progress(_of_job(lambda: run_command(work)), out())
 
 
 def _of_job(work: Callable[[], T]) -> T:
     """Look for a job; what cannot be done with it is said in one line."""
     try:
         return work()
-    except (JobNotFoundError, JobOverError) as refused:
+    except (ReplayJobNotFoundError, ReplayJobOverError) as refused:
         raise click.ClickException(str(refused)) from refused

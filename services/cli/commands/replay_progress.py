@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from contracts.ops import Estimate
-from shared.operations.bulk_replay import Standing, standing
-from shared.operations.context import Desk
+from shared.operations.bulk_replay import ReplayProgress, replay_progress
+from shared.operations.context import OperatorContext
 from shared.settings import Settings
 
 LOOK = 0.5
@@ -19,24 +19,26 @@ PATIENCE = 15.0
 """Seconds without any run replayed before a person is told that perhaps nobody is at work."""
 
 
-async def follow(job_id: UUID, desk: Desk, _: Settings) -> Standing | None:
-    """Show a job's progress until it is over, and give how it ended; None where the person pressed Ctrl-C."""
+async def follow(job_id: UUID, context: OperatorContext, _: Settings) -> ReplayProgress | None:
+    """Show a job's progress until it is over, and return how it ended; None where the person pressed Ctrl-C."""
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
     try:
         with _progress() as progress:
-            return await _watch(job_id, desk, progress, interrupted)
+            return await _watch(job_id, context, progress, interrupted)
     finally:
         loop.remove_signal_handler(signal.SIGINT)
 
 
-async def _watch(job_id: UUID, desk: Desk, progress: Progress, interrupted: asyncio.Event) -> Standing | None:
+async def _watch(
+    job_id: UUID, context: OperatorContext, progress: Progress, interrupted: asyncio.Event
+) -> ReplayProgress | None:
     bar = progress.add_task("", total=None)
     loop = asyncio.get_running_loop()
     began, told = loop.time(), False
     while not interrupted.is_set():
-        now = await standing(desk, job_id)
+        now = await replay_progress(context, job_id)
         tally = now.tally
         done = tally.completed + tally.failed + tally.skipped + tally.cancelled
         counts = f"{tally.completed} completed, {tally.failed} failed, {tally.requested} under way"
@@ -59,7 +61,7 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-def print_standing(now: Standing, console: Console) -> None:
+def print_progress(now: ReplayProgress, console: Console) -> None:
     """Say in a few lines how a job stands."""
     job, tally = now.job, now.tally
     ending = "" if job.ended_at or job.state == "running" else ", and what is under way goes on"
@@ -76,8 +78,8 @@ def print_standing(now: Standing, console: Console) -> None:
     console.print(f"{job.total} runs: " + ", ".join(f"{number} {word}" for word, number in counts.items() if number))
 
 
-def exit_status(end: Standing) -> int:
-    """Give 0 where every run completed, else 1."""
+def exit_status(end: ReplayProgress) -> int:
+    """Return 0 where every run completed, else 1."""
     return 0 if end.tally.completed == end.job.total else 1
 
 

@@ -10,20 +10,20 @@ import msgspec
 
 from contracts.events import Stage
 from contracts.ops import Estimate, FailedGroup
-from services.cli.commands.replay_progress import exit_status, follow, print_estimate, print_standing
-from services.cli.console import at_desk, interactive, out, reason_or_ask
+from services.cli.commands.replay_progress import exit_status, follow, print_estimate, print_progress
+from services.cli.console import interactive, out, reason_or_ask, run_command
 from shared.operations.bulk_replay import (
-    JobOverError,
     NothingSelectedError,
     Pacing,
-    Standing,
+    ReplayJobOverError,
+    ReplayProgress,
     cancel_bulk,
     estimate_bulk,
     estimate_of,
-    standing,
+    replay_progress,
     start_bulk,
 )
-from shared.operations.context import Desk
+from shared.operations.context import OperatorContext
 from shared.operations.replay import RunNotFoundError, as_failed, grouped, replay_one
 from shared.operations.replay_jobs import ReplayJob
 from shared.operations.runs import Selection
@@ -43,7 +43,7 @@ def replay_named(
     runs: Sequence[UUID], from_stage: Stage | None, pacing: Pacing, *, dry_run: bool, reason: str | None, by: str
 ) -> None:
     """Replay runs by their ids; where one of them cannot be replayed, none is."""
-    named, said = at_desk(partial(_look_at, runs, from_stage, pacing))
+    named, said = run_command(partial(_look_at, runs, from_stage, pacing))
     if named.refusals:
         raise click.ClickException("\n".join((*named.refusals, "nothing was replayed")))
     if dry_run:
@@ -51,13 +51,13 @@ def replay_named(
         return
     why = reason_or_ask(reason)
 
-    async def work(desk: Desk, _: Settings) -> None:
+    async def work(context: OperatorContext, _: Settings) -> None:
         for upload_id in named.uploads:
-            event = await replay_one(desk, upload_id, from_stage=from_stage, by=by, reason=why)
+            event = await replay_one(context, upload_id, from_stage=from_stage, by=by, reason=why)
             click.echo(f"run {event.workflow_run_id} goes on at {event.from_stage} as attempt {event.attempt}")
 
     try:
-        at_desk(work)
+        run_command(work)
     except NotReplayableError as refused:  # somebody else was faster
         raise click.ClickException(str(refused)) from refused
 
@@ -65,39 +65,39 @@ def replay_named(
 def estimate_selected(selection: Selection, pacing: Pacing) -> Estimate:
     """Say what replaying all that match would do. Changes nothing."""
 
-    async def work(desk: Desk, settings: Settings) -> Estimate:
-        return await estimate_bulk(desk, selection, pacing, call_cost=settings.operators.provider_call_cost)
+    async def work(context: OperatorContext, settings: Settings) -> Estimate:
+        return await estimate_bulk(context, selection, pacing, call_cost=settings.operators.provider_call_cost)
 
-    return at_desk(work)
+    return run_command(work)
 
 
 def replay_selected(selection: Selection, pacing: Pacing, *, reason: str, by: str, detach: bool) -> None:
     """Start a job over all that match and, unless detached, wait for its end."""
 
-    async def work(desk: Desk, _: Settings) -> ReplayJob:
-        return await start_bulk(desk, selection, pacing, by=by, reason=reason)
+    async def work(context: OperatorContext, _: Settings) -> ReplayJob:
+        return await start_bulk(context, selection, pacing, by=by, reason=reason)
 
     try:
-        job = at_desk(work)
+        job = run_command(work)
     except NothingSelectedError as nothing:
         raise click.ClickException("no failed run matches; nothing was replayed") from nothing
     click.echo(f"replay job {job.id}: {job.total} runs")
     if detach:
         return
-    end = at_desk(partial(follow, job.id))
+    end = run_command(partial(follow, job.id))
     if end is None:
         sys.exit(_interrupted(job.id, by=by))
-    print_standing(end, out())
+    print_progress(end, out())
     sys.exit(exit_status(end))
 
 
 async def _look_at(
-    runs: Sequence[UUID], from_stage: Stage | None, pacing: Pacing, desk: Desk, settings: Settings
+    runs: Sequence[UUID], from_stage: Stage | None, pacing: Pacing, context: OperatorContext, settings: Settings
 ) -> tuple[_Named, Estimate]:
     named = _Named()
     for run in runs:
         try:
-            upload_id, failure = await as_failed(desk, run, from_stage=from_stage)
+            upload_id, failure = await as_failed(context, run, from_stage=from_stage)
         except (RunNotFoundError, NotReplayableError) as refused:
             named.refusals.append(str(refused))
         else:
@@ -105,21 +105,21 @@ async def _look_at(
                 named.uploads.append(upload_id)
                 named.failures.append(failure)
     cost = settings.operators.provider_call_cost
-    said = await estimate_of(desk, grouped(named.failures), pacing, from_stage=from_stage, call_cost=cost)
+    said = await estimate_of(context, grouped(named.failures), pacing, from_stage=from_stage, call_cost=cost)
     return named, said
 
 
 def _interrupted(job_id: UUID, *, by: str) -> int:
-    """At Ctrl-C: ask whether to cancel the job; where nobody can be asked, cancel it. Gives the exit status."""
+    """At Ctrl-C: ask whether to cancel the job; where nobody can be asked, cancel it. Returns the exit status."""
     if interactive() and not click.confirm("\nCancel the job? Without, it goes on by itself", default=True, err=True):
         click.echo(f"it goes on: darkroom replay show {job_id}")
         return 0
 
-    async def work(desk: Desk, _: Settings) -> Standing:
+    async def work(context: OperatorContext, _: Settings) -> ReplayProgress:
         try:
-            return await cancel_bulk(desk, job_id, by=by, reason="interrupted")
-        except JobOverError:
-            return await standing(desk, job_id)
+            return await cancel_bulk(context, job_id, by=by, reason="interrupted")
+        except ReplayJobOverError:
+            return await replay_progress(context, job_id)
 
-    print_standing(at_desk(work), out())
+    print_progress(run_command(work), out())
     return 130

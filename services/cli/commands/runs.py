@@ -8,8 +8,8 @@ import click
 from rich.table import Table
 
 from contracts.events import Event, Stage, Status
-from services.cli.console import Instant, OneOf, at_desk, out
-from shared.operations.context import Desk
+from services.cli.console import Instant, OneOf, out, run_command
+from shared.operations.context import OperatorContext
 from shared.operations.replay import RunNotFoundError, find_run
 from shared.operations.runs import RunFilter, place_of
 from shared.operations.timeline import content_of
@@ -37,17 +37,17 @@ def list_runs(
     """List runs, the latest first: failed ones by when they failed, others by when they were uploaded."""
     wanted = RunFilter(status=status, stage=stage, code=code, since=since)
 
-    async def work(desk: Desk, _: Settings) -> list[UploadRow]:
+    async def work(context: OperatorContext, _: Settings) -> list[UploadRow]:
         rows: list[UploadRow] = []
         while len(rows) < limit:
             after = place_of(rows[-1], wanted) if rows else None
-            page = await desk.runs.page(wanted, limit=min(PAGE, limit - len(rows)), after=after)
+            page = await context.runs.page(wanted, limit=min(PAGE, limit - len(rows)), after=after)
             rows += page
             if not page:
                 break
         return rows
 
-    _print_rows(at_desk(work))
+    _print_rows(run_command(work))
 
 
 @runs.command("show")
@@ -55,12 +55,12 @@ def list_runs(
 def show_run(run_or_upload: UUID) -> None:
     """Show a run's events, oldest first, by its id or its upload's."""
 
-    async def work(desk: Desk, _: Settings) -> tuple[UploadRow, Sequence[Event]]:
-        row = await find_run(desk, run_or_upload)
-        return row, await desk.store.history(row.id, wait=5)
+    async def work(context: OperatorContext, _: Settings) -> tuple[UploadRow, Sequence[Event]]:
+        row = await find_run(context, run_or_upload)
+        return row, await context.store.history(row.id, wait=5)
 
     try:
-        row, events = at_desk(work)
+        row, events = run_command(work)
     except RunNotFoundError as unknown:
         raise click.ClickException(str(unknown)) from unknown
     _print_events(row, events)

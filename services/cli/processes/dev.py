@@ -27,14 +27,14 @@ async def dev(settings: Settings, data_dir: Path) -> None:
     stop_on_signals(stop)
     async with embedded_product(settings, data_dir, stop=stop) as url:
         for warning in settings.warnings:
-            log.debug("stand_in", why=warning)
+            log.debug("local_stand_in", why=warning)
         click.echo(f"darkroom is at {url}   (Ctrl-C stops it; its data is in {data_dir})")
         await stop.wait()
 
 
 @contextlib.asynccontextmanager
 async def embedded_product(settings: Settings, data_dir: Path, *, stop: asyncio.Event) -> AsyncIterator[str]:
-    """Bring the product up in this process and give its URL; setting `stop`, or leaving, takes it down.
+    """Bring the product up in this process and return its URL; setting `stop`, or leaving, takes it down.
 
     Raises whatever keeps it from running, and EmbeddedPostgresMissingError where there is no database to be had.
     """

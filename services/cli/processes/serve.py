@@ -31,7 +31,7 @@ async def serve(settings: Settings, name: str) -> None:
     runtime = rabbit_runtime(settings, public_url=public_url(settings), service=name)
     attach(runtime, ALL if name == "all" else (name,))
     for warning in settings.warnings:
-        log.warning("stand_in", why=warning)
+        log.warning("local_stand_in", why=warning)
     _spare_the_collector()
     log.info("serving")
     await runtime.run(stop)
@@ -52,5 +52,5 @@ def _spare_the_collector() -> None:
 
 
 def public_url(settings: Settings) -> str:
-    """Give the URL under which clients reach the gateway."""
+    """Return the URL under which clients reach the gateway."""
     return settings.objects.public_url or f"http://{settings.process.host}:{settings.process.port}"

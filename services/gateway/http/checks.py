@@ -13,7 +13,7 @@ Check = Callable[[AnyRequest], Awaitable[None]]
 
 
 def checks(*in_order: Check) -> Check:
-    """Give the `before_request` of a route: all of these, in order. Raises what the first refusal raises."""
+    """Return the `before_request` of a route: all of these, in order. Raises what the first refusal raises."""
 
     async def check(request: AnyRequest) -> None:
         for each in in_order:

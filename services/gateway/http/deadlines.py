@@ -8,13 +8,13 @@ from psycopg import OperationalError
 
 T = TypeVar("T")
 
-READ_WAIT = 3.0
+READ_DEADLINE = 3.0
 """Seconds that a read has before the client is asked to come back."""
 PAUSE = 0.05
 """Seconds between tries of a read whose connection had died."""
 
 
-async def patient(read: Callable[[], Awaitable[T]], seconds: float = READ_WAIT) -> T:
+async def with_deadline(read: Callable[[], Awaitable[T]], seconds: float = READ_DEADLINE) -> T:
     """Do a read, more than once if the database hangs up, within `seconds`.
 
     Raises TimeoutError, or what the last try raised. A read that hangs is left behind rather than waited for: to cancel

@@ -4,7 +4,7 @@ ANY = "*"
 
 
 def tag_of(version: int) -> str:
-    """Give the `ETag` of a status."""
+    """Return the `ETag` of a status."""
     return f'W/"{version}"'
 
 
@@ -14,11 +14,11 @@ def version_in(tag: str) -> int:
 
 
 def knows(if_none_match: str | None, version: int) -> bool:
-    """Say whether a reader has this version already, by its header: our tags, weak or not, or any."""
+    """Return whether a reader has this version already, by its header: our tags, weak or not, or any."""
     return bool(known_tags(if_none_match) & {str(version), ANY})
 
 
 def known_tags(if_none_match: str | None) -> set[str]:
-    """Give the tags that a header names, as they are within their quotes."""
+    """Return the tags that a header names, as they are within their quotes."""
     tags = (tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(","))
     return {tag.strip('"') for tag in tags if tag}

@@ -6,7 +6,7 @@ from uuid import UUID
 from litestar.openapi.spec import Example
 from litestar.params import PathParameter
 
-from services.gateway.http.deadlines import READ_WAIT, patient
+from services.gateway.http.deadlines import READ_DEADLINE, with_deadline
 from services.gateway.http.sessions import check_token
 from services.gateway.openapi.examples import UPLOAD_ID
 from shared.read_model.queries import UploadQueries, UploadRow
@@ -19,9 +19,9 @@ JobId = Annotated[
 UploadId = Annotated[str, PathParameter(name="uploadId", description="The upload's id.", examples=_ID)]
 
 
-async def own_upload(reads: UploadQueries, upload_id: UUID, token: str, *, wait: float = READ_WAIT) -> UploadRow:
-    """Give the row of an upload to its owner. Raises UploadNotFoundError, then InvalidSessionTokenError."""
-    row = await patient(lambda: reads.get(upload_id), wait)
+async def own_upload(reads: UploadQueries, upload_id: UUID, token: str, *, wait: float = READ_DEADLINE) -> UploadRow:
+    """Return the row of an upload to its owner. Raises UploadNotFoundError, then InvalidSessionTokenError."""
+    row = await with_deadline(lambda: reads.get(upload_id), wait)
     if row is None:
         raise UploadNotFoundError(upload_id)
     check_token(token, row.session_token_digest)

@@ -6,7 +6,7 @@ from psycopg_pool import PoolTimeout
 
 from services.gateway.http.checks import AnyRequest
 from services.gateway.http.client_address import client_of, networks
-from services.gateway.http.deadlines import READ_WAIT, patient
+from services.gateway.http.deadlines import READ_DEADLINE, with_deadline
 from services.gateway.http.problems import RateLimitedError, WorkflowTriggerError
 from shared.database.rate_limits import RateLimits
 from shared.settings import Gateway
@@ -25,13 +25,13 @@ class CallLimits:
         self._trusted = networks(settings.proxies)
         self._a_minute = {"uploads": settings.rate_limit_uploads or 0, "process": settings.rate_limit_process or 0}
 
-    async def check(self, what: str, request: AnyRequest, *, wait: float = READ_WAIT) -> None:
-        """Count a call. Raises RateLimitedError, or what `patient` raises while the database is away."""
+    async def check(self, what: str, request: AnyRequest, *, wait: float = READ_DEADLINE) -> None:
+        """Count a call. Raises RateLimitedError, or what `with_deadline` raises while the database is away."""
         a_minute = self._a_minute[what]
         if not a_minute:
             return
         client = self._client(request)
-        seconds = await patient(lambda: self._counts.take(f"{what} {client}", a_minute), wait)
+        seconds = await with_deadline(lambda: self._counts.take(f"{what} {client}", a_minute), wait)
         if seconds:
             log.info("rate_limited", what=what)
             raise RateLimitedError(seconds)

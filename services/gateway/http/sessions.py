@@ -22,7 +22,7 @@ def new_token() -> str:
 
 
 def digest(token: str) -> str:
-    """Give what is stored of a token: 64 hexadecimal digits."""
+    """Return what is stored of a token: 64 hexadecimal digits."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 

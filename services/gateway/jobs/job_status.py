@@ -14,7 +14,7 @@ URL_LIFETIME = dt.timedelta(minutes=15, seconds=KEPT)
 
 
 async def status_of(row: UploadRow | RowChange, objects: ObjectStore) -> JobStatus:
-    """Give the status that a row shows to its owner."""
+    """Return the status that a row shows to its owner."""
     preview = row.preview_key if row.status == Status.COMPLETED else None
     error = None
     if row.error_code is not None:

@@ -10,7 +10,7 @@ from litestar.params import PathParameter
 from contracts.events import Status
 from contracts.http import Result
 from services.gateway.dependencies import Objects, Reads
-from services.gateway.http.deadlines import patient
+from services.gateway.http.deadlines import with_deadline
 from services.gateway.http.problems import ResultNotFoundError
 from services.gateway.http.sessions import SessionToken, check_token, token_present
 from services.gateway.jobs.job_status import URL_LIFETIME
@@ -34,12 +34,12 @@ ResultId = Annotated[str, PathParameter(name="resultId", description="From the j
     responses=problems("INVALID_REQUEST", "INVALID_SESSION_TOKEN", "RESULT_NOT_FOUND", "UNAVAILABLE"),
 )
 async def get_result(result_id: ResultId, session_token: SessionToken, reads: Reads, objects: Objects) -> Result:
-    """Give a signed URL of a result's preview to the owner of its upload."""
+    """Return a signed URL of a result's preview to the owner of its upload."""
     try:
         wanted = UUID(result_id)
     except ValueError:
         raise ResultNotFoundError from None
-    row = await patient(lambda: reads.by_result(wanted))
+    row = await with_deadline(lambda: reads.by_result(wanted))
     if row is None or row.status != Status.COMPLETED or row.preview_key is None:
         raise ResultNotFoundError
     check_token(session_token, row.session_token_digest)

@@ -11,7 +11,7 @@ from psycopg_pool import PoolTimeout
 
 from contracts.events import ReplayRequested
 from contracts.http import ProcessAccepted, ProcessRequest
-from services.gateway.dependencies import Hot, Reads, Store
+from services.gateway.dependencies import Jobs, Reads, Store
 from services.gateway.http.bodies import json_only, read_json
 from services.gateway.http.checks import checks
 from services.gateway.http.ownership import JobId, as_upload_id, own_upload
@@ -23,7 +23,7 @@ from services.gateway.openapi.examples import ACCEPTED, PROCESS
 from services.gateway.openapi.problem_responses import problems
 from shared.clock import utc_now
 from shared.eventstore.group_commit import ConflictError, StoreUnavailableError
-from shared.upload.decisions import request_processing, request_replay, run_of
+from shared.upload.decisions import request_processing, request_replay, run_id_of
 from shared.upload.errors import NotReplayableError
 from shared.upload.upload import Upload
 
@@ -56,16 +56,16 @@ _AWAY = (OperationalError, PoolTimeout, TimeoutError, StoreUnavailableError)
         "WORKFLOW_TRIGGER_FAILED",
     ),
 )
-async def start_processing(request: Request[Any, Any, Any], session_token: SessionToken, hot: Hot) -> ProcessAccepted:
+async def start_processing(request: Request[Any, Any, Any], session_token: SessionToken, jobs: Jobs) -> ProcessAccepted:
     """Start the run of an upload, once. Of two calls at the same moment one gets the 202, the other the 409."""
     data = await read_json(request, ProcessRequest)
     left = _countdown(TRIGGER_WAIT)
     try:
         while True:
-            row = await own_upload(hot.reads, data.upload_id, session_token, wait=left())
+            row = await own_upload(jobs.reads, data.upload_id, session_token, wait=left())
             event = request_processing(row.pending_upload(), workflow_run_id=uuid_utils.compat.uuid7(), now=utc_now())
             try:
-                await hot.store.append(event, wait=left())
+                await jobs.store.append(event, wait=left())
             except ConflictError:
                 continue
             return ProcessAccepted(job_id=data.upload_id, workflow_run_id=event.workflow_run_id)
@@ -109,7 +109,7 @@ async def retry_processing(job_id: JobId, session_token: SessionToken, store: St
                 await store.append(event, wait=left())
             except ConflictError:
                 continue
-            return ProcessAccepted(job_id=upload_id, workflow_run_id=run_of(upload))
+            return ProcessAccepted(job_id=upload_id, workflow_run_id=run_id_of(upload))
     except _AWAY as error:
         raise WorkflowTriggerError from error
 
@@ -122,6 +122,6 @@ def _retry_of(upload: Upload) -> ReplayRequested:
 
 
 def _countdown(seconds: float) -> Callable[[], float]:
-    """Give a function that says how many of the seconds are left, and never less than none."""
+    """Return a function that says how many of the seconds are left, and never less than none."""
     deadline = asyncio.get_running_loop().time() + seconds
     return lambda: max(0.0, deadline - asyncio.get_running_loop().time())

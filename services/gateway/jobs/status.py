@@ -8,7 +8,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 
 from contracts.http import JobStatus
-from services.gateway.dependencies import Hot
+from services.gateway.dependencies import Jobs
 from services.gateway.http.entity_tags import known_tags, knows, tag_of
 from services.gateway.http.ownership import JobId, as_upload_id, own_upload
 from services.gateway.http.sessions import SessionToken, token_present
@@ -16,7 +16,7 @@ from services.gateway.jobs.job_status import status_of
 from services.gateway.openapi.document import OWNER, described
 from services.gateway.openapi.examples import GENERATING
 from services.gateway.openapi.problem_responses import problems
-from shared.read_model.changes import UploadChanges
+from shared.read_model.changes import ChangeListener
 from shared.read_model.queries import UploadQueries, UploadRow
 
 LONGEST_WAIT = 25.0
@@ -51,29 +51,29 @@ IfNoneMatch = Annotated[
 async def get_status(
     job_id: JobId,
     session_token: SessionToken,
-    hot: Hot,
+    jobs: Jobs,
     if_none_match: IfNoneMatch = None,
     wait: Wait = 0,
 ) -> Response[JobStatus]:
     """Say where a job stands, at once or as soon as that is news."""
     upload_id = as_upload_id(job_id)
-    row = await own_upload(hot.reads, upload_id, session_token)
+    row = await own_upload(jobs.reads, upload_id, session_token)
     if wait and str(row.version) in known_tags(if_none_match):
-        hot.streams.admit(upload_id)
-        row = await _news(upload_id, row, wait, hot.reads, hot.changes)
+        jobs.streams.admit(upload_id)
+        row = await _news(upload_id, row, wait, jobs.reads, jobs.changes)
     headers = {"ETag": tag_of(row.version)}
     if knows(if_none_match, row.version):
         return Response(None, status_code=304, headers=headers)  # type: ignore[arg-type]  # a 304 has no body
-    return Response(await status_of(row, hot.objects), headers=headers)
+    return Response(await status_of(row, jobs.objects), headers=headers)
 
 
 async def _news(
-    upload_id: UUID, row: UploadRow, wait: float, reads: UploadQueries, changes: UploadChanges
+    upload_id: UUID, row: UploadRow, wait: float, reads: UploadQueries, changes: ChangeListener
 ) -> UploadRow:
-    """Wait until the row has changed, or the time is over; give the row as it is then."""
-    with changes.watch(upload_id) as watch:
+    """Wait until the row has changed, or the time is over; return the row as it is then."""
+    with changes.subscribe(upload_id) as subscribe:
         # Again, now that nothing can be missed any more.
         latest = await reads.get(upload_id) or row
-        if latest.version == row.version and await watch.beyond(row.version, wait):
+        if latest.version == row.version and await subscribe.wait_beyond(row.version, wait):
             latest = await reads.get(upload_id) or row
         return latest

@@ -50,7 +50,7 @@ class Answer(NamedTuple):
     until: float
 
 
-def remembering(app: ASGIApp, reads: UploadQueries) -> ASGIApp:
+def with_status_cache(app: ASGIApp, reads: UploadQueries) -> ASGIApp:
     """Answer what is known instead of the application, and take note of what it answers."""
     answers: dict[Key, Answer] = {}
 
@@ -77,7 +77,7 @@ def remembering(app: ASGIApp, reads: UploadQueries) -> ASGIApp:
 
 
 def _again(known: Answer, if_none_match: bytes | None) -> tuple[Message, Message] | None:
-    """Give what is sent again, where that can be made of what is known."""
+    """Return what is sent again, where that can be made of what is known."""
     if known.until < time.monotonic():
         return None
     if if_none_match is not None and knows(if_none_match.decode("latin-1"), known.version):
@@ -118,7 +118,7 @@ class _Note:
         await self._send(message)
 
     def answer(self, scope: HTTPScope) -> Answer | None:
-        """Give what was answered, if it was a status."""
+        """Return what was answered, if it was a status."""
         tag = _header(self._head, b"etag")
         if self._status not in {200, 304} or tag is None:
             return None
@@ -133,7 +133,7 @@ class _Note:
 
 
 def _key(scope: HTTPScope) -> Key | None:
-    """Give the key of a status's answer; None for all else, where no token was sent, or a long origin."""
+    """Return the key of a status's answer; None for all else, where no token was sent, or a long origin."""
     path = scope["path"]
     if not path.startswith(ROUTE) or len(path) != len(ROUTE) + ID_LENGTH or scope["method"] != "GET":
         return None

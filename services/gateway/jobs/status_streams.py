@@ -15,12 +15,12 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
 from contracts.events import Event, Status
-from services.gateway.http.deadlines import patient
+from services.gateway.http.deadlines import with_deadline
 from services.gateway.http.problems import RateLimitedError
 from services.gateway.jobs.job_status import status_of
-from shared.eventstore.stream_reader import Histories
+from shared.eventstore.stream_reader import StreamReader
 from shared.projection.uploads import RowChange, change_of, merge
-from shared.read_model.changes import UploadChanges, Watch
+from shared.read_model.changes import ChangeListener, Subscription
 from shared.storage.port import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -45,9 +45,14 @@ class StatusStreams:
     """A process's streams. Each waits to be woken and then reads what is new: an idle one asks nothing of anybody."""
 
     def __init__(
-        self, histories: Histories, changes: UploadChanges, objects: ObjectStore, *, heartbeat: float = HEARTBEAT
+        self,
+        stream_reader: StreamReader,
+        changes: ChangeListener,
+        objects: ObjectStore,
+        *,
+        heartbeat: float = HEARTBEAT,
     ) -> None:
-        self._histories = histories
+        self._histories = stream_reader
         self._changes = changes
         self._objects = objects
         self._heartbeat = heartbeat
@@ -58,16 +63,16 @@ class StatusStreams:
             raise RateLimitedError(READ_AGAIN)
 
     async def lines(self, upload_id: UUID, last_event_id: int) -> AsyncIterator[bytes]:
-        """Give the stream's bytes, until the run has ended or the process does."""
+        """Return the stream's bytes, until the run has ended or the process does."""
         row: RowChange | None = None
-        with self._changes.watch(upload_id) as watch:
+        with self._changes.subscribe(upload_id) as subscribe:
             yield b"retry: %d\n\n" % RECONNECT_MS
             while not self._changes.closing:
-                heard = watch.version
+                heard = subscribe.version
                 try:
                     events = await self._after(upload_id, row)
                 except (DatabaseError, PoolTimeout, TimeoutError) as error:
-                    log.info("stream_waits", error=type(error).__name__)
+                    log.info("status_stream_waiting", error=type(error).__name__)
                     yield SIGN_OF_LIFE
                     await asyncio.sleep(READ_AGAIN * random.uniform(0.75, 1.25))
                     continue
@@ -78,15 +83,15 @@ class StatusStreams:
                 if row is not None and row.status in ENDED:
                     return
                 # Also beyond what was heard: a hint of more than there is must not have us read in a circle.
-                async for sign_of_life in self._quiet(watch, max(heard, row.version if row else 0)):
+                async for sign_of_life in self._quiet(subscribe, max(heard, row.version if row else 0)):
                     yield sign_of_life
 
     async def _after(self, upload_id: UUID, row: RowChange | None) -> list[Event]:
-        return await patient(lambda: self._histories.after(upload_id, row.version if row else 0))
+        return await with_deadline(lambda: self._histories.after(upload_id, row.version if row else 0))
 
-    async def _quiet(self, watch: Watch, version: int) -> AsyncIterator[bytes]:
-        """Give signs of life until there is news."""
-        while not await watch.beyond(version, self._heartbeat) and not self._changes.closing:
+    async def _quiet(self, subscribe: Subscription, version: int) -> AsyncIterator[bytes]:
+        """Return signs of life until there is news."""
+        while not await subscribe.wait_beyond(version, self._heartbeat) and not self._changes.closing:
             yield SIGN_OF_LIFE
 
     async def _message(self, row: RowChange) -> bytes:

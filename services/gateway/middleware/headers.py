@@ -9,7 +9,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions import LitestarException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from services.gateway.middleware.slow_clients import PacedBody, paced_send
+from services.gateway.middleware.slow_clients import MinimumRateBody, send_with_timeout
 from shared.observability import logs
 from shared.settings import Settings
 
@@ -28,7 +28,7 @@ _ALWAYS = {
 _HSTS = "max-age=31536000"
 
 
-def edge(app: ASGIApp, settings: Settings) -> ASGIApp:
+def with_headers(app: ASGIApp, settings: Settings) -> ASGIApp:
     """Wrap the application."""
     said = _ALWAYS | ({"Strict-Transport-Security": _HSTS} if settings.process.environment == "production" else {})
     fixed = [(name.lower().encode(), value.encode()) for name, value in said.items()]
@@ -51,13 +51,13 @@ def edge(app: ASGIApp, settings: Settings) -> ASGIApp:
             await send(message)
 
         with logs.of_request(request_id):
-            body = PacedBody(scope, receive)
+            body = MinimumRateBody(scope, receive)
             try:
-                await app(scope, body.receive, _for_head(scope, paced_send(send_on)))
+                await app(scope, body.receive, _for_head(scope, send_with_timeout(send_on)))
                 await body.discard()
             except LitestarException as error:
                 # What goes wrong after an answer has begun cannot be answered any more; often it is the client's going.
-                log.warning("answer_broken_off", error=type(error.__cause__ or error).__name__)
+                log.warning("response_aborted", error=type(error.__cause__ or error).__name__)
                 raise
 
     return wrapped
@@ -79,7 +79,7 @@ def _for_head(scope: HTTPScope, send: Send) -> Send:
 
 
 def _given_id(scope: HTTPScope) -> str | None:
-    """Give the caller's own id for the request, if it is fit for a log."""
+    """Return the caller's own id for the request, if it is fit for a log."""
     for name, value in scope["headers"]:
         if name.lower() == b"x-request-id":
             text = value.decode("latin-1")

@@ -25,7 +25,7 @@ class SlowClientError(HTTPException):
     status_code = 408
 
 
-class PacedBody:
+class MinimumRateBody:
     """A request's body, which has to come in at a pace. After it, `receive` only waits for the client to leave."""
 
     def __init__(self, scope: HTTPScope, receive: Receive) -> None:
@@ -35,7 +35,7 @@ class PacedBody:
         self._complete = not any(name in _SAYS_BODY for name, _ in scope["headers"])
 
     async def receive(self) -> ReceiveMessage:
-        """Give the next message. Raises SlowClientError."""
+        """Return the next message. Raises SlowClientError."""
         if self._complete:
             return await self._receive()
         try:
@@ -64,8 +64,8 @@ class PacedBody:
             return
 
 
-def paced_send(send: Send) -> Send:
-    """Give up on a client that does not read. An answer of one piece waits for nobody: the server takes it whole."""
+def send_with_timeout(send: Send) -> Send:
+    """Return up on a client that does not read. An answer of one piece waits for nobody: the server takes it whole."""
     streams = False
 
     async def paced(message: Message) -> None:

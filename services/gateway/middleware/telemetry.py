@@ -25,12 +25,12 @@ UNTRACED = ("/health/", "/metrics")
 
 @get("/metrics", include_in_schema=False, sync_to_thread=True)
 def get_metrics(accept: Annotated[str, HeaderParameter(name="Accept", required=False)] = "") -> Response[bytes]:
-    """Give this process's metrics."""
+    """Return this process's metrics."""
     content_type, body = exposition(accept)
     return Response(body, media_type=content_type)
 
 
-def watched(app: ASGIApp) -> ASGIApp:
+def with_telemetry(app: ASGIApp) -> ASGIApp:
     """Watch an application."""
 
     async def watching(scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +88,7 @@ class _Request:
 
 @functools.cache
 def _counting(method: str, route: str, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
-    """Give what counts and times a kind of answer: to look that up by labels takes longer than to count."""
+    """Return what counts and times a kind of answer: to look that up by labels takes longer than to count."""
     return HTTP_REQUESTS.labels(method, route, status).inc, HTTP_SECONDS.labels(method, route).observe
 
 

@@ -14,7 +14,7 @@ from contracts.http import Problem
 from services.gateway.http.problems import MEDIA_TYPE, RETRY_AFTER
 from shared.messaging.dead_letter_queues import UnknownQueueError
 from shared.messaging.message import TransportDownError
-from shared.operations.bulk_replay import JobNotFoundError, JobOverError, NothingSelectedError
+from shared.operations.bulk_replay import NothingSelectedError, ReplayJobNotFoundError, ReplayJobOverError
 from shared.operations.replay import RunNotFoundError
 from shared.upload.errors import NotReplayableError
 
@@ -43,11 +43,11 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, str]] = {
     NotAnOperatorError: (401, "INVALID_OPERATOR_TOKEN", "Not an operator", "The operator's token is missing or wrong."),
     OperationsDisabledError: (403, "OPERATIONS_DISABLED", "Not allowed", "OPERATOR_TOKEN is not set here."),
     RunNotFoundError: (404, "RUN_NOT_FOUND", "No such run", "There is no run or upload with this id."),
-    JobNotFoundError: (404, "REPLAY_NOT_FOUND", "No such replay", "There is no replay with this id."),
+    ReplayJobNotFoundError: (404, "REPLAY_NOT_FOUND", "No such replay", "There is no replay with this id."),
     UnknownQueueError: (404, "QUEUE_NOT_FOUND", "No such queue", "No stage has a queue of this name."),
     NotReplayableError: (409, "NOT_REPLAYABLE", "Cannot be replayed", ""),
     NothingSelectedError: (409, "NOTHING_SELECTED", "Nothing to replay", "No failed run matches."),
-    JobOverError: (409, "REPLAY_OVER", "Nothing to cancel", "This replay goes no further already."),
+    ReplayJobOverError: (409, "REPLAY_OVER", "Nothing to cancel", "This replay goes no further already."),
     NoBrokerError: (409, "NO_BROKER", "No broker", "There is no broker here, and so there are no dead letters."),
     ReasonMissingError: (400, "INVALID_REQUEST", "The request is not valid", "`reason` is needed: it is kept."),
     BadCursorError: (400, "INVALID_REQUEST", "The request is not valid", "`cursor` is none that a page gave."),

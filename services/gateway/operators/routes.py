@@ -29,28 +29,28 @@ from services.gateway.operators.views import cursor_of, event_view, item_view, p
 from shared.bootstrap import Runtime
 from shared.messaging.dead_letter_queues import named, open_dead_letters
 from shared.operations.bulk_replay import (
-    JobNotFoundError,
     Pacing,
-    Standing,
+    ReplayJobNotFoundError,
+    ReplayProgress,
     cancel_bulk,
     estimate_bulk,
-    standing,
+    replay_progress,
     start_bulk,
 )
-from shared.operations.context import Desk, desk_over
-from shared.operations.dead_letters import redrive_noted
+from shared.operations.context import OperatorContext, operator_context
+from shared.operations.dead_letters import redrive_audited
 from shared.operations.replay import RunNotFoundError, find_run, replay_one
 from shared.operations.runs import RunFilter, Selection, place_of
 from shared.settings import Settings
 
-OpsDesk = NamedDependency[SkipValidation[Desk]]
+ContextDependency = NamedDependency[SkipValidation[OperatorContext]]
 OpsSettings = NamedDependency[SkipValidation[Settings]]
 Limit = Annotated[int, QueryParameter(ge=1, le=500)]
 
 
 def ops_routes(runtime: Runtime) -> Router:
-    """Give the routes over a process's parts, behind the operators' token."""
-    desk = desk_over(runtime.pool, runtime.store)
+    """Return the routes over a process's parts, behind the operators' token."""
+    context = operator_context(runtime.pool, runtime.store)
     handlers = [
         list_runs,
         show_run,
@@ -68,7 +68,7 @@ def ops_routes(runtime: Runtime) -> Router:
         guards=[operator_only(runtime.settings.operators.operator_token)],
         exception_handlers=dict.fromkeys(PROBLEMS, ops_problem),
         dependencies={
-            "desk": Provide(lambda: desk, sync_to_thread=False),
+            "context": Provide(lambda: context, sync_to_thread=False),
             "ops_settings": Provide(lambda: runtime.settings, sync_to_thread=False),
         },
         tags=["operators"],
@@ -77,7 +77,7 @@ def ops_routes(runtime: Runtime) -> Router:
 
 @get("/runs")
 async def list_runs(
-    desk: OpsDesk,
+    context: ContextDependency,
     status: FromQuery[Status | None] = None,
     stage: FromQuery[Stage | None] = None,
     code: FromQuery[str | None] = None,
@@ -87,24 +87,24 @@ async def list_runs(
 ) -> RunPage:
     """List runs, the latest first: failed ones by when they failed, others by when their upload was made."""
     wanted = RunFilter(status=status, stage=stage, code=code, since=_in_zone(since))
-    rows = await desk.runs.page(wanted, limit=limit, after=place_in(cursor) if cursor else None)
+    rows = await context.runs.page(wanted, limit=limit, after=place_in(cursor) if cursor else None)
     more = cursor_of(place_of(rows[-1], wanted)) if len(rows) == limit else None
     return RunPage(runs=[run_view(row) for row in rows], next=more)
 
 
 @get("/runs/{run_id:str}")
-async def show_run(run_id: FromPath[str], desk: OpsDesk) -> RunTimeline:
-    """Give a run's timeline, by its id or its upload's."""
-    row = await find_run(desk, _run_id(run_id))
-    events = await desk.store.history(row.id, wait=5)
+async def show_run(run_id: FromPath[str], context: ContextDependency) -> RunTimeline:
+    """Return a run's timeline, by its id or its upload's."""
+    row = await find_run(context, _run_id(run_id))
+    events = await context.store.history(row.id, wait=5)
     return RunTimeline(run=run_view(row), events=[event_view(event) for event in events])
 
 
 @post("/runs/{run_id:str}/replay", status_code=202)
-async def replay_run(run_id: FromPath[str], data: JSONBody[ReplayRun], desk: OpsDesk) -> RunReplayed:
+async def replay_run(run_id: FromPath[str], data: JSONBody[ReplayRun], context: ContextDependency) -> RunReplayed:
     """Resume a failed run as its next attempt; what earlier stages made is used again."""
-    row = await find_run(desk, _run_id(run_id))
-    event = await replay_one(desk, row.id, from_stage=data.from_stage, by=data.by, reason=data.reason)
+    row = await find_run(context, _run_id(run_id))
+    event = await replay_one(context, row.id, from_stage=data.from_stage, by=data.by, reason=data.reason)
     return RunReplayed(
         upload_id=row.id,
         workflow_run_id=event.workflow_run_id,
@@ -115,7 +115,7 @@ async def replay_run(run_id: FromPath[str], data: JSONBody[ReplayRun], desk: Ops
 
 @post("/replays", status_code=202)
 async def replay_many(
-    data: JSONBody[ReplayMany], desk: OpsDesk, ops_settings: OpsSettings
+    data: JSONBody[ReplayMany], context: ContextDependency, ops_settings: OpsSettings
 ) -> Response[Replay | Estimate]:
     """Start a replay of all failed runs that match (202), or with `dryRun` only estimate it (200)."""
     selection = Selection(
@@ -129,35 +129,38 @@ async def replay_many(
     pacing = Pacing(rate=data.rate, at_once=data.at_once, stop_at=data.stop_at)
     if data.dry_run:
         cost = ops_settings.operators.provider_call_cost
-        return Response(await estimate_bulk(desk, selection, pacing, call_cost=cost), status_code=200)
+        return Response(await estimate_bulk(context, selection, pacing, call_cost=cost), status_code=200)
     if data.reason is None:
         raise ReasonMissingError
-    job = await start_bulk(desk, selection, pacing, by=data.by, reason=data.reason)
-    return Response(replay_view(await standing(desk, job.id)), status_code=202)
+    job = await start_bulk(context, selection, pacing, by=data.by, reason=data.reason)
+    return Response(replay_view(await replay_progress(context, job.id)), status_code=202)
 
 
 @get("/replays")
-async def list_replays(desk: OpsDesk, limit: Limit = 20) -> Replays:
+async def list_replays(context: ContextDependency, limit: Limit = 20) -> Replays:
     """List replays of many runs, the latest first."""
-    jobs = await desk.jobs.latest(limit)
-    return Replays(replays=[replay_view(Standing(job, await desk.jobs.tally(job.id))) for job in jobs])
+    jobs = await context.jobs.latest(limit)
+    return Replays(replays=[replay_view(ReplayProgress(job, await context.jobs.tally(job.id))) for job in jobs])
 
 
 @get("/replays/{job_id:str}")
 async def show_replay(
-    job_id: FromPath[str], desk: OpsDesk, limit: Limit = 100, after: Annotated[int, QueryParameter(ge=0)] = 0
+    job_id: FromPath[str],
+    context: ContextDependency,
+    limit: Limit = 100,
+    after: Annotated[int, QueryParameter(ge=0)] = 0,
 ) -> ReplayPage:
     """Say how a replay stands and what became of its runs, in the order of their replay."""
-    found = await standing(desk, _job_id(job_id))
-    items = await desk.jobs.items(found.job.id, limit=limit, after=after)
+    found = await replay_progress(context, _job_id(job_id))
+    items = await context.jobs.items(found.job.id, limit=limit, after=after)
     more = items[-1].position if len(items) == limit else None
     return ReplayPage(replay=replay_view(found), runs=[item_view(item) for item in items], next=more)
 
 
 @post("/replays/{job_id:str}/cancel", status_code=200)
-async def cancel_replay(job_id: FromPath[str], data: JSONBody[CancelReplay], desk: OpsDesk) -> Replay:
+async def cancel_replay(job_id: FromPath[str], data: JSONBody[CancelReplay], context: ContextDependency) -> Replay:
     """Have a replay go no further. Runs that are under way go on."""
-    return replay_view(await cancel_bulk(desk, _job_id(job_id), by=data.by, reason=data.reason))
+    return replay_view(await cancel_bulk(context, _job_id(job_id), by=data.by, reason=data.reason))
 
 
 @get("/dead-letters")
@@ -171,14 +174,14 @@ async def list_dead_letters(ops_settings: OpsSettings) -> DeadQueues:
 
 @post("/dead-letters/{queue:str}/redrive", status_code=200)
 async def redrive_dead_letters(
-    queue: FromPath[str], data: JSONBody[Redrive], desk: OpsDesk, ops_settings: OpsSettings
+    queue: FromPath[str], data: JSONBody[Redrive], context: ContextDependency, ops_settings: OpsSettings
 ) -> Redriven:
     """Put dead letters back into the queue that they died in."""
     [name] = named(queue)
     if not ops_settings.broker.amqp_url:
         raise NoBrokerError
     async with open_dead_letters(ops_settings.broker.amqp_url) as letters:
-        counts = await redrive_noted(desk, letters, queue=name, limit=data.limit, by=data.by, reason=data.reason)
+        counts = await redrive_audited(context, letters, queue=name, limit=data.limit, by=data.by, reason=data.reason)
     return Redriven(queue=name, messages=counts.get(name, 0))
 
 
@@ -193,7 +196,7 @@ def _job_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise JobNotFoundError(UUID(int=0)) from None
+        raise ReplayJobNotFoundError(UUID(int=0)) from None
 
 
 def _in_zone(instant: dt.datetime | None) -> dt.datetime | None:

@@ -9,7 +9,7 @@ from contracts.events import Event, Stage, Status
 from contracts.http import RunError
 from contracts.ops import Replay, ReplayedRun, Run, TimelineEvent
 from services.gateway.operators.access import BadCursorError
-from shared.operations.bulk_replay import Standing
+from shared.operations.bulk_replay import ReplayProgress
 from shared.operations.replay_jobs import ReplayItem
 from shared.operations.runs import Place
 from shared.operations.timeline import content_of
@@ -45,7 +45,7 @@ def event_view(event: Event) -> TimelineEvent:
     )
 
 
-def replay_view(now: Standing) -> Replay:
+def replay_view(now: ReplayProgress) -> Replay:
     """Show how a replay of many runs stands."""
     job = now.job
     return Replay(

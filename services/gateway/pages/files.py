@@ -45,7 +45,7 @@ def page_files() -> PageFiles:
 
 
 def filled_in(name: str, config: str = "") -> PageFile:
-    """Give a page with the files' present address in it, and what its scripts are told."""
+    """Return a page with the files' present address in it, and what its scripts are told."""
     files = page_files()
     text = files.by_name[name].content.decode()
     text = text.replace("{{assets}}", f"/assets/{files.version}").replace("{{config}}", html.escape(config))
@@ -53,5 +53,5 @@ def filled_in(name: str, config: str = "") -> PageFile:
 
 
 def etag_of(content: bytes) -> str:
-    """Give the ETag of some bytes, quotes included."""
+    """Return the ETag of some bytes, quotes included."""
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'

@@ -19,7 +19,7 @@ _NO_UPLOAD = UUID(int=0)
 
 
 async def page_headers(objects: ObjectStore, analytics: Analytics) -> dict[str, str]:
-    """Give a page's security headers. PostHog is allowed only where it has a key."""
+    """Return a page's security headers. PostHog is allowed only where it has a key."""
     # Pictures come straight from the object store, wherever it signs its URLs for.
     store = await objects.signed_url(original_key(_NO_UPLOAD), expires=dt.timedelta(minutes=1))
     pictures = origin(store)
@@ -31,7 +31,7 @@ async def page_headers(objects: ObjectStore, analytics: Analytics) -> dict[str, 
 
 
 def origin(url: str) -> str:
-    """Give scheme, host and port of a URL, and nothing that could end or widen a directive."""
+    """Return scheme, host and port of a URL, and nothing that could end or widen a directive."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".translate({ord(c): None for c in " ;,\t\r\n'\""})
 

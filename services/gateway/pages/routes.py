@@ -45,7 +45,7 @@ async def show_processing_page(
 
 @get("/assets/{version:str}/{name:str}", include_in_schema=False)
 async def get_asset(request: Request[Any, Any, Any], version: FromPath[str], name: FromPath[str]) -> Response[bytes]:
-    """Give a file, for ever under the present version; under another, from around a deployment, for this once."""
+    """Return a file, for ever under the present version; under another, from around a deployment, for this once."""
     files = page_files()
     file = files.by_name.get(name)
     if file is None or name.endswith(".html"):

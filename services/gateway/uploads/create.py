@@ -48,7 +48,7 @@ FORM_BYTES = 64 * 1024
     ),
 )
 async def create_upload(request: Request[Any, Any, Any], store: Store, objects: Objects, cpu: Cpu) -> UploadCreated:
-    """Register an upload and give its session token, this once. What the header of the file shows is refused here."""
+    """Register an upload and return its session token, this once. What the header of the file shows is refused here."""
     upload_id, token = uuid_utils.compat.uuid7(), new_token()
     key = original_key(upload_id)
     with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:

@@ -8,7 +8,7 @@ import structlog
 import uuid_utils.compat
 
 from contracts.events import Status
-from services.gateway.http.deadlines import patient
+from services.gateway.http.deadlines import with_deadline
 from services.gateway.http.problems import UploadIncompleteError
 from services.gateway.http.sessions import check_token
 from services.gateway.uploads.registration import STORE_WAIT, registered
@@ -51,19 +51,19 @@ class DirectUploads:
             size_bytes=announced.size_bytes,
             expires=LIFETIME,
         )
-        await patient(lambda: self._pending.add(announced))
+        await with_deadline(lambda: self._pending.add(announced))
         return allowed
 
     async def complete(self, upload_id: UUID, token: str) -> Status:
-        """Register what was sent, once, and give the upload's status.
+        """Register what was sent, once, and return the upload's status.
 
         Raises UploadNotFoundError, InvalidSessionTokenError, UploadIncompleteError, ImageRefused.
         """
-        row = await patient(lambda: self._reads.get(upload_id))
+        row = await with_deadline(lambda: self._reads.get(upload_id))
         if row is not None:
             check_token(token, row.session_token_digest)
             return Status(row.status)
-        announced = await patient(lambda: self._pending.get(upload_id))
+        announced = await with_deadline(lambda: self._pending.get(upload_id))
         if announced is None:
             raise UploadNotFoundError(upload_id)
         check_token(token, announced.session_token_digest)
@@ -115,4 +115,4 @@ class DirectUploads:
         try:
             await self._objects.delete(key)
         except ObjectStoreError as error:
-            log.warning("object_left", key=key, error=type(error).__name__)
+            log.warning("object_not_deleted", key=key, error=type(error).__name__)

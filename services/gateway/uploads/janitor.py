@@ -37,7 +37,7 @@ class Janitor:
             try:
                 await self.round()
             except (DatabaseError, PoolTimeout, ObjectStoreError) as error:
-                log.warning("janitor_put_off", error=type(error).__name__)
+                log.warning("janitor_postponed", error=type(error).__name__)
 
     async def round(self, *, late: dt.timedelta = LATE) -> None:
         """Remove all that is due. The object goes before the row that leads to it."""

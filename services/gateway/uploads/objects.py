@@ -63,7 +63,7 @@ async def put_object(key: FromPath[str], request: Request[Any, Any, Any], local:
 
 
 async def _spool(request: Request[Any, Any, Any], path: Path) -> int:
-    """Write the body to a file as it comes in; give its length."""
+    """Write the body to a file as it comes in; return its length."""
     written = 0
     with path.open("wb") as file:
         async for chunk in request.stream():

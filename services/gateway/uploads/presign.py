@@ -47,7 +47,7 @@ from shared.imaging import ImageRefused, Refusal
     ),
 )
 async def presign_upload(request: Request[Any, Any, Any], direct: Direct) -> UploadPresigned:
-    """Announce an upload and give its session token, this once."""
+    """Announce an upload and return its session token, this once."""
     data = await read_json(request, PresignRequest)
     if data.content_type not in IMAGE_TYPES:
         raise ImageRefused(Refusal.UNSUPPORTED_IMAGE, f"Photos are accepted as {', '.join(IMAGE_TYPES)}.")

@@ -17,7 +17,7 @@ STORE_WAIT = 5.0
 def registered(
     upload_id: UUID, key: str, header: ImageHeader, *, email: str, token_digest: str, size_bytes: int
 ) -> UploadRegistered:
-    """Give the event that begins an upload's stream."""
+    """Return the event that begins an upload's stream."""
     return UploadRegistered(
         upload_id=upload_id,
         version=1,

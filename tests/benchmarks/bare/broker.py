@@ -43,7 +43,7 @@ async def rates(url: str, number: int, *, in_flight: int) -> tuple[float, float]
 
 
 async def hop_latencies(url: str, number: int) -> list[float]:
-    """Publish one message at a time; give the seconds until each reached its consumer."""
+    """Publish one message at a time; return the seconds until each reached its consumer."""
     taken: list[float] = []
     async with await aio_pika.connect(url) as connection:
         channel, queue = await _queue(connection)

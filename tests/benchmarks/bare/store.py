@@ -67,7 +67,7 @@ def all_rows(url: str, events: Sequence[ProcessingRequested], group: int = GROUP
 
 
 def commit_latencies(url: str, events: Sequence[Event]) -> list[float]:
-    """Insert event rows one a transaction; give the seconds of each."""
+    """Insert event rows one a transaction; return the seconds of each."""
     taken = []
     with psycopg.connect(url, autocommit=True) as conn:
         for event in events:

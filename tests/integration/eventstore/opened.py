@@ -37,7 +37,7 @@ class Opened:
 
 @contextlib.asynccontextmanager
 async def opened(database_url: str, max_group: int = 256) -> AsyncIterator[Opened]:
-    """Give the parts, running."""
+    """Return the parts, running."""
     parts = Opened(database_url, max_group)
     await parts.pool.open()
     parts.commits.start()
@@ -57,7 +57,7 @@ def stored(database_url: str) -> list[Event]:
 
 
 def asked(database_url: str, query: str, *values: object) -> list[tuple[object, ...]]:
-    """Run a query on a connection of its own and give its rows."""
+    """Run a query on a connection of its own and return its rows."""
     with psycopg.connect(database_url) as conn:
         curs = conn.execute(query, values or None)
         return curs.fetchall() if curs.description else []

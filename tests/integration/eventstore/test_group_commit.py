@@ -19,7 +19,7 @@ NUL = "\x00"
 
 
 async def outcomes(*appends):
-    """Give what each append ended in: None, or the type of its error."""
+    """Return what each append ended in: None, or the type of its error."""
     ends = await asyncio.gather(*appends, return_exceptions=True)
     return [None if end is None else type(end) for end in ends]
 
@@ -203,7 +203,7 @@ async def test_events_that_do_not_follow_each_other_are_a_mistake_and_not_a_conf
 async def test_settled_rows_are_removed_even_if_no_append_comes(database_url):
     async with opened(database_url) as parts:
         await parts.append(*a_run_up_to(ProcessingRequested))
-        parts.commits.settle([parts.handed_on[0].key])
+        parts.commits.remove_published([parts.handed_on[0].key])
 
         await until(lambda: counted(database_url)["outbox"] == 1)
 
@@ -260,12 +260,12 @@ async def test_what_nobody_waits_for_any_more_is_not_written_later(breakable_pos
     kept, given_up = a_stream(UploadRegistered, upload_id=uuid4())[0], a_stream(UploadRegistered, upload_id=uuid4())[0]
     async with opened(url) as parts:
         breakable_postgres.stop()
-        patient = asyncio.create_task(parts.append(kept, wait=None))
+        with_deadline = asyncio.create_task(parts.append(kept, wait=None))
         with pytest.raises(StoreUnavailableError):
             await parts.append(given_up, wait=0.4)
 
         breakable_postgres.start()
-        await asyncio.wait_for(patient, 30)
+        await asyncio.wait_for(with_deadline, 30)
 
         assert stored(url) == [kept]
 

@@ -48,7 +48,7 @@ def a_gateway(folder: Path, database_url, amqp_url=NO_BROKER, env=None):
 
 
 def problem(answer, status, code):
-    """Check that an answer is the problem it should be, and give it."""
+    """Check that an answer is the problem it should be, and return it."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     body = answer.json()

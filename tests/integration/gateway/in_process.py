@@ -13,7 +13,7 @@ from tests.servers import free_port
 
 
 async def send(port, *pieces):
-    """Open a connection and send what is given; give the connection's two ends."""
+    """Open a connection and send what is given; return the connection's two ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for piece in pieces:
         writer.write(piece)
@@ -23,7 +23,7 @@ async def send(port, *pieces):
 
 @contextlib.asynccontextmanager
 async def a_served_gateway(folder, database_url, **environ):
-    """Serve until the context ends; give the runtime and the port."""
+    """Serve until the context ends; return the runtime and the port."""
     port = free_port()
     settings = load({"DATABASE_URL": database_url, **environ}, data_dir=folder)
     settings = replace(settings, process=replace(settings.process, port=port, grace_period=10.0))

@@ -77,7 +77,7 @@ class Run:
         self.append((ProcessingFailed, content))
 
     def to_the_end(self):
-        """Give the steps that end the run well, one append each, with a failed try on the way."""
+        """Return the steps that end the run well, one append each, with a failed try on the way."""
         return [
             self.validated,
             self.generation_started,

@@ -9,9 +9,9 @@ import pytest
 
 from services.gateway.jobs.status_streams import StatusStreams
 from shared.database.migrate import migrate
-from shared.eventstore.stream_reader import Histories
+from shared.eventstore.stream_reader import StreamReader
 from shared.read_model import changes as listening
-from shared.read_model.changes import UploadChanges
+from shared.read_model.changes import ChangeListener
 from shared.read_model.notifications import CHANNEL, pack
 from tests.integration.gateway.in_process import a_served_gateway
 
@@ -21,7 +21,7 @@ LONG = 60.0
 @contextlib.asynccontextmanager
 async def listener(database_url, **options):
     """Listen, once the connection is known to."""
-    changes = UploadChanges(database_url, **options)
+    changes = ChangeListener(database_url, **options)
     running = asyncio.create_task(changes.run())
     try:
         await heard(changes, database_url)
@@ -34,12 +34,12 @@ async def listener(database_url, **options):
 async def heard(changes, database_url):
     """Wait until a change is told: LISTEN has been said."""
     probe = uuid.uuid4()
-    with changes.watch(probe) as watch:
+    with changes.subscribe(probe) as subscribe:
         async with asyncio.timeout(20):
-            while not watch.version:
+            while not subscribe.version:
                 with contextlib.suppress(psycopg.OperationalError):
                     await notify(database_url, (probe, 1))
-                await watch.beyond(0, 0.05)
+                await subscribe.wait_beyond(0, 0.05)
 
 
 async def notify(database_url, *pairs):
@@ -61,36 +61,36 @@ async def set_version(database_url, upload_id, version):
 async def test_a_waiter_is_woken_by_a_change_of_its_upload_only(database_url):
     async with listener(database_url, recheck=LONG) as changes:
         mine, other = uuid.uuid4(), uuid.uuid4()
-        with changes.watch(mine) as watch, changes.watch(other) as bystander:
-            waiting = asyncio.create_task(watch.beyond(4, LONG))
+        with changes.subscribe(mine) as subscribe, changes.subscribe(other) as bystander:
+            waiting = asyncio.create_task(subscribe.wait_beyond(4, LONG))
             await notify(database_url, (mine, 4))
             await notify(database_url, (mine, 5))
             assert await asyncio.wait_for(waiting, 10)
-            assert (watch.version, bystander.version) == (5, 0)
+            assert (subscribe.version, bystander.version) == (5, 0)
 
 
 async def test_a_change_between_the_watch_and_the_wait_is_not_missed(database_url):
     async with listener(database_url, recheck=LONG) as changes:
         upload_id = uuid.uuid4()
-        with changes.watch(upload_id) as watch, changes.watch(upload_id) as second:
-            waiting = asyncio.create_task(second.beyond(0, LONG))
+        with changes.subscribe(upload_id) as subscribe, changes.subscribe(upload_id) as second:
+            waiting = asyncio.create_task(second.wait_beyond(0, LONG))
             await notify(database_url, (upload_id, 7))
             assert await asyncio.wait_for(waiting, 10)
-            assert await asyncio.wait_for(watch.beyond(6, LONG), 1)
+            assert await asyncio.wait_for(subscribe.wait_beyond(6, LONG), 1)
 
 
 async def test_a_waiter_gives_up_when_its_time_is_over(database_url):
-    changes = UploadChanges(database_url)
-    with changes.watch(uuid.uuid4()) as watch:
-        assert not await watch.beyond(0, 0.01)
+    changes = ChangeListener(database_url)
+    with changes.subscribe(uuid.uuid4()) as subscribe:
+        assert not await subscribe.wait_beyond(0, 0.01)
     assert changes.waiting == 0
 
 
 async def test_a_change_whose_hint_was_lost_is_found(database_url):
     async with listener(database_url, recheck=0.2) as changes:
         upload_id = uuid.uuid4()
-        with changes.watch(upload_id) as watch:
-            waiting = asyncio.create_task(watch.beyond(1, LONG))
+        with changes.subscribe(upload_id) as subscribe:
+            waiting = asyncio.create_task(subscribe.wait_beyond(1, LONG))
             await set_version(database_url, upload_id, 2)
             assert await asyncio.wait_for(waiting, 10)
 
@@ -100,8 +100,8 @@ async def test_a_change_whose_hint_went_with_the_connection_is_found_as_soon_as_
     migrate(url)
     async with listener(url, recheck=LONG) as changes:
         upload_id = uuid.uuid4()
-        with changes.watch(upload_id) as watch:
-            waiting = asyncio.create_task(watch.beyond(1, LONG))
+        with changes.subscribe(upload_id) as subscribe:
+            waiting = asyncio.create_task(subscribe.wait_beyond(1, LONG))
             # Its hint is lost, and the next look would be in a minute.
             await set_version(url, upload_id, 2)
             assert not waiting.done()
@@ -133,7 +133,7 @@ async def test_a_payload_of_somebody_else_does_no_harm(database_url):
         await heard(changes, database_url)
 
 
-class CountedHistories(Histories):
+class CountedHistories(StreamReader):
     def __init__(self, pool):
         super().__init__(pool)
         self.reads = 0
@@ -145,21 +145,21 @@ class CountedHistories(Histories):
 
 async def test_a_stream_reads_when_it_begins_and_when_its_upload_changed_and_not_otherwise(database_url, tmp_path):
     async with a_served_gateway(tmp_path, database_url) as (runtime, _), listener(database_url, recheck=0.2) as changes:
-        histories = CountedHistories(runtime.pool)
-        streams = StatusStreams(histories, changes, runtime.objects, heartbeat=0.02)
-        watched = [uuid.uuid4() for _ in range(50)]
-        lines = [streams.lines(upload_id, 0) for upload_id in watched]
+        stream_reader = CountedHistories(runtime.pool)
+        streams = StatusStreams(stream_reader, changes, runtime.objects, heartbeat=0.02)
+        with_telemetry = [uuid.uuid4() for _ in range(50)]
+        lines = [streams.lines(upload_id, 0) for upload_id in with_telemetry]
         # When to come back, and then signs of life, past several looks at the table.
         for _ in range(50):
             await asyncio.gather(*map(anext, lines))
-        assert histories.reads == 50
-        await notify(database_url, (watched[0], 1))
+        assert stream_reader.reads == 50
+        await notify(database_url, (with_telemetry[0], 1))
         async with asyncio.timeout(10):
-            while histories.reads == 50:
+            while stream_reader.reads == 50:
                 await anext(lines[0])
         for _ in range(10):
             await asyncio.gather(*map(anext, lines))
-        assert histories.reads == 51
+        assert stream_reader.reads == 51
         for stream in lines:
             await stream.aclose()
         assert changes.waiting == 0
@@ -176,12 +176,12 @@ async def test_a_look_at_the_table_is_one_query_however_many_wait(database_url, 
 
     monkeypatch.setattr(listening, "_within", counted)
     with contextlib.ExitStack() as stack:
-        changes = UploadChanges(database_url, recheck=LONG)
+        changes = ChangeListener(database_url, recheck=LONG)
         ids = [uuid.uuid4() for _ in range(waiters)]
-        watches = [stack.enter_context(changes.watch(upload_id)) for upload_id in ids]
+        watches = [stack.enter_context(changes.subscribe(upload_id)) for upload_id in ids]
         await set_version(database_url, ids[-1], 3)
         running = asyncio.create_task(changes.run())
-        assert await watches[-1].beyond(2, 20)
+        assert await watches[-1].wait_beyond(2, 20)
         assert asked == [waiters]
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

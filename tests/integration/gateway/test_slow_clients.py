@@ -77,7 +77,7 @@ async def test_a_client_that_does_not_read_is_let_go(tmp_path, database_url, mon
             assert b"200 OK" in head
             assert f"content-length: {LARGE}".encode() in head.lower()
             async with asyncio.timeout(10):
-                while "answer_broken_off" not in [line["event"] for line in lines]:
+                while "response_aborted" not in [line["event"] for line in lines]:
                     await asyncio.sleep(0.05)
             # What the kernels held until then still comes.
             assert len(await the_rest(reader)) < LARGE

@@ -20,7 +20,7 @@ LONG = 25
 
 @contextlib.contextmanager
 def polling(gateway, run, headers, tag, wait=LONG):
-    """Poll in the background; give a function that waits for the answer."""
+    """Poll in the background; return a function that waits for the answer."""
     answers = []
     path = f"/api/status/{run.upload_id}?wait={wait}"
     thread = threading.Thread(

@@ -207,7 +207,7 @@ async def test_a_host_without_a_name_was_never_sent_anything() -> None:
 
 @pytest.fixture
 def a_full_backlog() -> Iterator[str]:
-    """Give the URL of a host that answers no connection, like a firewall that drops packets."""
+    """Return the URL of a host that answers no connection, like a firewall that drops packets."""
     with contextlib.ExitStack() as sockets:
         server = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):

@@ -22,11 +22,11 @@ from contracts.events import (
 )
 from shared.clock import utc_now
 from shared.database.migrate import migrate
-from shared.eventstore.outbox import CLAIM, EXCHANGE, WATCH
+from shared.eventstore.outbox import CLAIM, EXCHANGE, RUN_CHECK
 from shared.messaging.message import TransportDownError, UnroutableError
 from shared.stages import dispatcher
 from shared.stages.dispatcher import Dispatcher
-from shared.upload.saga import WATCH_EVERY
+from shared.upload.saga import RUN_CHECK_INTERVAL
 from tests.builders import A_WHOLE_RUN, a_run_up_to, a_stream, an_event
 from tests.integration.eventstore.opened import asked, counted, opened, stored
 from tests.integration.messaging.road import Road
@@ -37,7 +37,7 @@ ROWS = "SELECT target FROM outbox ORDER BY target"
 
 
 def a_live_run(*more, deadline=HOUR, ago=dt.timedelta(0)):
-    """Give a run that began some time ago, and whose deadline is an hour from now."""
+    """Return a run that began some time ago, and whose deadline is an hour from now."""
     now = utc_now()
     requested = an_event(ProcessingRequested, deadline_at=now + deadline)
     stream = a_stream(UploadRegistered, requested, *more, upload_id=uuid4())
@@ -68,7 +68,7 @@ async def test_what_a_crash_left_between_commit_and_publish_is_published(databas
         await swept(parts, road)
 
         assert [(row.event, row.target) for row in road.sent] == [(stream[1], EXCHANGE)]
-        assert asked(database_url, ROWS) == [(WATCH,)]
+        assert asked(database_url, ROWS) == [(RUN_CHECK,)]
 
 
 async def test_a_row_belongs_to_the_process_that_committed_it_for_a_while(database_url):
@@ -160,13 +160,13 @@ async def test_rows_that_are_done_with_side_by_side_are_removed_together(databas
         for _ in range(20):
             await parts.append(*a_live_run())
         due_now(database_url, EXCHANGE)
-        settled, settle = [], parts.sweep.settle
+        settled, remove_published = [], parts.sweep.remove_published
 
         async def counting(keys):
             settled.append(len(keys))
-            await settle(keys)
+            await remove_published(keys)
 
-        monkeypatch.setattr(parts.sweep, "settle", counting)
+        monkeypatch.setattr(parts.sweep, "remove_published", counting)
 
         assert await swept(parts, Road()) == 20
 
@@ -182,7 +182,7 @@ async def test_rows_that_cannot_be_removed_together_are_handed_on_again(database
             await parts.append(*a_live_run())
         due_now(database_url, EXCHANGE)
         with monkeypatch.context() as broken:
-            broken.setattr(parts.sweep, "settle", AsyncMock(side_effect=psycopg.OperationalError))
+            broken.setattr(parts.sweep, "remove_published", AsyncMock(side_effect=psycopg.OperationalError))
             await swept(parts, road)
         due_now(database_url, EXCHANGE)
 
@@ -194,7 +194,7 @@ async def test_rows_that_cannot_be_removed_together_are_handed_on_again(database
 
 async def test_no_more_rows_are_claimed_at_once_while_many_are_on_their_way(database_url, monkeypatch):
     monkeypatch.setattr(dispatcher, "BATCH", 2)
-    monkeypatch.setattr(dispatcher, "IN_HAND", 6)
+    monkeypatch.setattr(dispatcher, "MAX_IN_FLIGHT", 6)
     monkeypatch.setattr(dispatcher, "POLL", 30)
     gone = asyncio.Event()
 
@@ -240,7 +240,7 @@ async def test_a_retry_is_not_handed_on_before_its_time_and_goes_to_its_stage_al
     road = Road()
     async with opened(database_url) as parts:
         await parts.append(*a_live_run(failed))
-        due_now(database_url, WATCH)
+        due_now(database_url, RUN_CHECK)
         due_now(database_url, EXCHANGE)
         await swept(parts, road)
         early = [row.target for row in road.sent]
@@ -259,7 +259,7 @@ async def test_a_replay_goes_to_its_stage_alone(database_url):
 
         targets = {(row.target, row.event.version) for row in await parts.sweep.claim(9)}
 
-    assert targets == {(EXCHANGE, 2), (EXCHANGE, 3), ("validator", 4), (WATCH, 4)}
+    assert targets == {(EXCHANGE, 2), (EXCHANGE, 3), ("validator", 4), (RUN_CHECK, 4)}
 
 
 async def test_while_the_broker_is_away_rows_stay_due_and_runs_are_still_looked_after(database_url):
@@ -277,7 +277,7 @@ async def test_while_the_broker_is_away_rows_stay_due_and_runs_are_still_looked_
 async def test_a_row_that_could_not_be_handed_on_stays_and_is_due_again(database_url, error):
     async with opened(database_url) as parts:
         await parts.append(*a_run_up_to(ProcessingRequested))
-        await parts.sweep.settle([(a_run_up_to(ProcessingRequested)[1].upload_id, 2, WATCH)])
+        await parts.sweep.remove_published([(a_run_up_to(ProcessingRequested)[1].upload_id, 2, RUN_CHECK)])
 
         await swept(parts, Road(error=error))
 
@@ -289,24 +289,24 @@ async def test_a_row_that_could_not_be_handed_on_stays_and_is_due_again(database
 async def test_a_run_past_its_deadline_ends_with_a_reason_and_is_watched_no_more(database_url):
     async with opened(database_url) as parts:
         await parts.append(*a_live_run(deadline=-HOUR))
-        due_now(database_url, WATCH)
+        due_now(database_url, RUN_CHECK)
 
         await swept(parts, Road())
 
     last = stored(database_url)[-1]
     assert (type(last), last.code, last.retryable) == (ProcessingFailed, "TIMED_OUT", True)
-    assert (WATCH,) not in asked(database_url, ROWS)
+    assert (RUN_CHECK,) not in asked(database_url, ROWS)
     assert asked(database_url, "SELECT status FROM uploads") == [("failed",)]
 
 
 async def test_two_dispatchers_that_see_the_same_deadline_end_the_run_once(database_url):
     async with opened(database_url) as one, opened(database_url) as two:
         await one.append(*a_live_run(deadline=-HOUR))
-        due_now(database_url, WATCH)
+        due_now(database_url, RUN_CHECK)
         (row,) = await one.sweep.claim(9)
         sweepers = [Dispatcher(parts.sweep, parts.store, Road()) for parts in (one, two)]
 
-        await asyncio.gather(*(sweeper._see_to(row) for sweeper in sweepers))
+        await asyncio.gather(*(sweeper._dispatch(row) for sweeper in sweepers))
 
     assert sum(isinstance(event, ProcessingFailed) for event in stored(database_url)) == 1
 
@@ -316,13 +316,13 @@ async def test_a_stage_that_went_silent_is_woken_with_what_it_works_from(databas
     async with opened(database_url) as parts:
         stream = a_live_run(ImageValidated, ago=dt.timedelta(minutes=20))
         await parts.append(*stream)
-        await parts.sweep.settle([(stream[0].upload_id, version, EXCHANGE) for version in (2, 3)])
-        due_now(database_url, WATCH)
+        await parts.sweep.remove_published([(stream[0].upload_id, version, EXCHANGE) for version in (2, 3)])
+        due_now(database_url, RUN_CHECK)
 
         await swept(parts, road)
 
         assert [(row.event, row.target) for row in road.sent] == [(stream[2], "generator")]
-        assert asked(database_url, ROWS) == [(WATCH,)]
+        assert asked(database_url, ROWS) == [(RUN_CHECK,)]
 
 
 async def test_a_generation_whose_worker_died_is_woken_when_its_lease_has_ended_and_not_before(database_url):
@@ -332,7 +332,7 @@ async def test_a_generation_whose_worker_died_is_woken_when_its_lease_has_ended_
         async with opened(database_url) as parts:
             stream = a_live_run(ImageValidated, lease)
             await parts.append(*stream)
-            due_now(database_url, WATCH)
+            due_now(database_url, RUN_CHECK)
 
             await swept(parts, road)
 
@@ -344,7 +344,7 @@ async def test_a_run_that_makes_progress_is_looked_at_again_soon_and_not_disturb
     road = Road()
     async with opened(database_url) as parts:
         await parts.append(*a_live_run())
-        due_now(database_url, WATCH)
+        due_now(database_url, RUN_CHECK)
 
         await swept(parts, road)
 
@@ -352,7 +352,7 @@ async def test_a_run_that_makes_progress_is_looked_at_again_soon_and_not_disturb
     (left,) = asked(
         database_url, "SELECT extract(epoch FROM available_at - now())::float8 FROM outbox WHERE target = 'watch'"
     )
-    assert 0 < left[0] <= WATCH_EVERY.total_seconds()
+    assert 0 < left[0] <= RUN_CHECK_INTERVAL.total_seconds()
 
 
 @pytest.mark.parametrize("kind", [ProcessingCompleted, ProcessingFailed])
@@ -362,7 +362,7 @@ async def test_the_watch_goes_with_the_run(database_url, kind):
         for event in stream:
             await parts.append(event)
 
-        assert (WATCH,) not in asked(database_url, ROWS)
+        assert (RUN_CHECK,) not in asked(database_url, ROWS)
 
 
 async def test_a_watch_that_outlived_its_run_is_removed(database_url):
@@ -374,7 +374,7 @@ async def test_a_watch_that_outlived_its_run_is_removed(database_url):
 
         await swept(parts, Road())
 
-        assert (WATCH,) not in asked(database_url, ROWS)
+        assert (RUN_CHECK,) not in asked(database_url, ROWS)
 
 
 async def test_a_watch_is_brought_forward_but_never_put_off(database_url):
@@ -384,7 +384,7 @@ async def test_a_watch_is_brought_forward_but_never_put_off(database_url):
         await parts.append(*stream)
 
         for by in (soon, later):
-            await parts.store.look_after(stream[0].upload_id, by=by)
+            await parts.store.bring_check_forward(stream[0].upload_id, by=by)
 
         assert asked(database_url, "SELECT available_at FROM outbox WHERE target = 'watch'") == [(soon,)]
 

@@ -47,7 +47,7 @@ class Reader:
 
 @contextlib.asynccontextmanager
 async def connected(url, grace=5.0, **readers):
-    """Give a transport that reads these queues; what it handles when the block ends has `grace` seconds."""
+    """Return a transport that reads these queues; what it handles when the block ends has `grace` seconds."""
     transport = RabbitTransport(url, grace=grace)
     for queue, reader in readers.items():
         transport.consume(queue, reader, concurrency=4)
@@ -61,7 +61,7 @@ async def connected(url, grace=5.0, **readers):
 
 @contextlib.asynccontextmanager
 async def looking(url):
-    """Give a plain channel, to look at queues and to put things into them."""
+    """Return a plain channel, to look at queues and to put things into them."""
     connection = await aio_pika.connect(url)
     async with connection, connection.channel() as channel:
         yield channel
@@ -179,7 +179,7 @@ async def test_fresh_messages_are_first_hand_and_direct_ones_are_not(amqp_url):
         await transport.send(a_row(StageAttemptFailed, "validator"))
         await until(lambda: len(reader.got) == 2)
 
-    assert [message.first_hand for message in reader.got] == [True, False]
+    assert [message.fresh for message in reader.got] == [True, False]
     assert [type(message.event) for message in reader.got] == [ProcessingRequested, StageAttemptFailed]
 
 
@@ -192,7 +192,7 @@ async def test_a_message_that_could_not_be_handled_comes_again_and_is_not_first_
         reader.error = None
         await until(lambda: len(reader.got) == 2)
 
-    assert [message.first_hand for message in reader.got] == [True, False]
+    assert [message.fresh for message in reader.got] == [True, False]
     assert await count(amqp_url, "validator") == 0
 
 
@@ -266,7 +266,7 @@ async def test_a_message_is_acknowledged_after_it_was_handled_and_not_before(amq
     async with connected(amqp_url, validator=next_one):
         await until(lambda: next_one.got)
 
-    assert next_one.got[0].first_hand is False
+    assert next_one.got[0].fresh is False
     assert await count(amqp_url, "validator") == 0
 
 
@@ -299,7 +299,7 @@ async def test_what_is_in_hand_outlives_the_connection_and_its_message_is_not_ha
         await _sent(transport, a_row(version=2))
         await until(lambda: len(reader.got) == 2, within=30)
         reader.go.set()
-        await until(lambda: not transport.intakes[0].in_hand)
+        await until(lambda: not transport.queue_consumers[0].in_flight)
 
     assert [message.event.version for message in reader.got] == [1, 2]
     assert await count(url, "validator") == 0

@@ -10,7 +10,7 @@ from shared.messaging.rabbit_transport import RabbitTransport
 
 
 async def left_over():
-    """Cancel what runs beside the test, as the end of a program does, and give what does not end."""
+    """Cancel what runs beside the test, as the end of a program does, and return what does not end."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()

@@ -39,7 +39,7 @@ class Collector:
         self.spans: list[Taken] = []
 
     def of_trace(self, trace_id: str) -> list[Taken]:
-        """Give a trace's spans, in the order in which they began."""
+        """Return a trace's spans, in the order in which they began."""
         return sorted((span for span in self.spans if span.trace_id == trace_id), key=lambda span: span.began)
 
     def take(self, body: bytes) -> None:

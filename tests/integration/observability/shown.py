@@ -18,5 +18,5 @@ class Shown:
         return sum(s.value for s in self._samples if s.name == name and labels.items() <= s.labels.items())
 
     def labels(self, name: str) -> list[dict[str, str]]:
-        """Give the labels of each series of a name."""
+        """Return the labels of each series of a name."""
         return [s.labels for s in self._samples if s.name == name]

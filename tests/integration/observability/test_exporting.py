@@ -61,9 +61,9 @@ def test_a_collector_that_is_away_is_said_once_and_so_is_its_return(monkeypatch)
     with capture_logs() as lines:
         exporter.export([])
         exporter.export([])
-    assert [line["event"] for line in lines] == ["traces_not_sent"]
+    assert [line["event"] for line in lines] == ["trace_export_failed"]
     with collecting(port), capture_logs() as lines:
         exporter.export([])
         exporter.export([])
-    assert [line["event"] for line in lines] == ["traces_sent_again"]
+    assert [line["event"] for line in lines] == ["trace_export_recovered"]
     exporter.shutdown()

@@ -70,7 +70,7 @@ async def test_a_run_and_a_poisoned_message_are_counted_and_logged_without_a_sec
     assert shown("darkroom_commit_appends_sum") == 7
     assert shown("darkroom_provider_calls_total", provider="local", outcome="ok") == 1
     assert shown("darkroom_provider_cost_usd_total") == 0
-    assert shown("darkroom_messages_set_aside_total", queue="storer") == 1
+    assert shown("darkroom_messages_dead_lettered_total", queue="storer") == 1
     assert shown("darkroom_outbox_overdue_rows") == 0
     assert shown("darkroom_dispatcher_swept_timestamp_seconds") > 1_700_000_000
     assert {each["part"] for each in shown.labels("darkroom_up")} == {"broker", "database", "objects"}
@@ -83,7 +83,7 @@ async def test_a_run_and_a_poisoned_message_are_counted_and_logged_without_a_sec
     for line in done.values():
         assert (line["upload_id"], line["workflow_run_id"], line["attempt"]) == (upload, run, 1)
         assert line["stage"]
-    (aside,) = [line for line in lines if line["event"] == "message_set_aside"]
+    (aside,) = [line for line in lines if line["event"] == "message_dead_lettered"]
     assert (aside["service"], aside["message_id"], aside["workflow_run_id"]) == ("storer", "m", "c")
     for secret in (EMAIL, token, "AIza", "session_token"):
         assert secret not in log
@@ -113,7 +113,7 @@ def test_a_broker_that_goes_away_is_shown_and_said_once_and_so_is_its_return(tmp
         eventually(lambda: ready(health) == 200, within=90, or_show=stack.logs)
         assert Shown(health)("darkroom_up", part="broker") == 1
         said = re.findall(r'"event": "(broker_[a-z]+)"', (tmp_path / "storer.log").read_text())
-        assert said == ["broker_connected", "broker_lost", "broker_connected"]
+        assert said == ["broker_connected", "broker_disconnected", "broker_connected"]
 
 
 def test_a_health_port_that_is_taken_ends_the_process_with_a_sentence(tmp_path, database_url, amqp_url):

@@ -25,7 +25,7 @@ from contracts.events import (
 )
 from shared.bootstrap import Runtime, embedded_runtime
 from shared.eventstore.application import UploadsApplication
-from shared.operations.context import Desk, desk_over
+from shared.operations.context import OperatorContext, operator_context
 from shared.projection.uploads import changes_of
 from shared.settings import load
 from shared.storage.keys import generated_key, original_key
@@ -110,12 +110,12 @@ class Saga:
 
 
 def _stored(event, context):
-    return context.fact(ResultStored, result_id=uuid4(), result_key=f"results/{event.upload_id}/r", **CONTENT)
+    return context.build(ResultStored, result_id=uuid4(), result_key=f"results/{event.upload_id}/r", **CONTENT)
 
 
 def _watermarked(event, context):
-    preview = context.fact(PreviewWatermarked, preview_key=f"previews/{event.upload_id}/r.jpg", **CONTENT)
-    done = context.fact(ProcessingCompleted, result_id=event.result_id, preview_key=preview.preview_key)
+    preview = context.build(PreviewWatermarked, preview_key=f"previews/{event.upload_id}/r.jpg", **CONTENT)
+    done = context.build(ProcessingCompleted, result_id=event.result_id, preview_key=preview.preview_key)
     return preview, replace(done, version=done.version + 1)
 
 
@@ -128,26 +128,26 @@ def settings_for(database_url: str, folder: Path, **env: str):
 
 
 @contextlib.asynccontextmanager
-async def running(runtime: Runtime) -> AsyncIterator[Desk]:
-    """Run a process's parts in this one, and give an operator's desk over them."""
+async def running(runtime: Runtime) -> AsyncIterator[OperatorContext]:
+    """Run a process's parts in this one, and return an operator's desk over them."""
     stop = asyncio.Event()
     task = asyncio.create_task(runtime.run(stop))
     try:
         while runtime.pool.closed:
             await asyncio.sleep(0.01)
-        yield desk_over(runtime.pool, runtime.store)
+        yield operator_context(runtime.pool, runtime.store)
     finally:
         stop.set()
         await task
 
 
 @contextlib.asynccontextmanager
-async def embedded(database_url: str, folder: Path, saga: Saga) -> AsyncIterator[Desk]:
+async def embedded(database_url: str, folder: Path, saga: Saga) -> AsyncIterator[OperatorContext]:
     """Run an embedded saga, dispatcher included."""
     runtime = embedded_runtime(settings_for(database_url, folder), public_url="http://127.0.0.1:1")
     saga.attach(runtime)
-    async with running(runtime) as desk:
-        yield desk
+    async with running(runtime) as context:
+        yield context
 
 
 async def until(true: Callable[[], object], *, within: float = 30.0) -> None:

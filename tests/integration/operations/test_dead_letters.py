@@ -20,9 +20,9 @@ async def consuming(database_url, amqp_url, folder, saga):
     """Run the stages over the broker, which declares the topology."""
     runtime = rabbit_runtime(settings_for(database_url, folder, AMQP_URL=amqp_url), public_url="http://127.0.0.1:1")
     saga.attach(runtime)
-    async with running(runtime) as desk:
+    async with running(runtime) as context:
         await until(lambda: runtime.transport.up)
-        yield desk
+        yield context
 
 
 @contextlib.asynccontextmanager
@@ -81,14 +81,14 @@ async def test_a_redriven_message_is_handled_as_if_it_had_never_died(database_ur
     run = failed_run()[:-1]
     [upload_id] = store_runs(database_url, [run])
     env = {"AMQP_URL": amqp_url, "DATABASE_URL": database_url}
-    async with consuming(database_url, amqp_url, tmp_path, saga) as desk:
+    async with consuming(database_url, amqp_url, tmp_path, saga) as context:
         headers = {"x-reason": "a bug", "traceparent": "00-1-2-01"}
         await publish(amqp_url, dead("storer"), encode(run[-1]), message_id=run[-1].message_id, headers=headers)
         said = await darkroom("dead-letters", "redrive", "storer", *WHY, env=env)
         assert said.status == 0, said
         await until(lambda: (Stage.WATERMARKING, upload_id) in saga.done)
         assert await counted(amqp_url, None) == 0
-        [noted] = await desk.actions.latest(10)
+        [noted] = await context.audit_log.latest(10)
     assert "storer: 1 put back" in said.out
     assert (noted.who, noted.what, noted.why, noted.details["redriven"]) == (
         "ann", "dead-letters.redrive", "fixed", {"storer": 1},
@@ -134,16 +134,16 @@ async def test_a_message_that_the_broker_gave_up_on_names_the_brokers_reason(dat
 
 async def test_a_purge_needs_a_word_and_is_noted(database_url, amqp_url, tmp_path):
     env = {"AMQP_URL": amqp_url, "DATABASE_URL": database_url}
-    async with consuming(database_url, amqp_url, tmp_path, Saga()) as desk:
+    async with consuming(database_url, amqp_url, tmp_path, Saga()) as context:
         await publish(amqp_url, dead("storer"), b"one", b"two")
         await publish(amqp_url, dead("validator"), b"three")
         unsaid = await darkroom("dead-letters", "purge", "storer", *WHY, env=env)
         assert (unsaid.status, "--yes" in unsaid.err) == (2, True)
-        assert await desk.actions.latest(10) == []
+        assert await context.audit_log.latest(10) == []
         said = await darkroom("dead-letters", "purge", "storer", "--yes", *WHY, env=env)
         assert (said.status, "storer: 2 thrown away" in said.out) == (0, True), said
         assert await counted(amqp_url, None) == 1
-        [noted] = await desk.actions.latest(10)
+        [noted] = await context.audit_log.latest(10)
     assert (noted.what, noted.details) == ("dead-letters.purge", {"queue": "storer", "purged": {"storer": 2}})
 
 

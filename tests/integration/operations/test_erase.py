@@ -64,12 +64,12 @@ async def test_an_upload_whose_run_is_under_way_and_an_unknown_one_are_left_alon
     [upload_id] = store_runs(database_url, [failed_run()[:2]])
     env = {"DATABASE_URL": database_url, "OBJECT_STORE_URL": (tmp_path / "objects").as_uri()}
     saga = Saga()
-    async with embedded(database_url, tmp_path, saga) as desk:
-        before = await desk.store.history(upload_id)
+    async with embedded(database_url, tmp_path, saga) as context:
+        before = await context.store.history(upload_id)
         going = await darkroom("erase", upload_id, "--yes", *WHY, env=env)
         unknown = await darkroom("erase", uuid4(), "--yes", *WHY, env=env)
-        assert await desk.store.history(upload_id) == before
-        assert await desk.actions.latest(10) == []
+        assert await context.store.history(upload_id) == before
+        assert await context.audit_log.latest(10) == []
     assert (going.status, "is being processed" in going.err) == (1, True), going
     assert (unknown.status, "does not exist" in unknown.err) == (1, True), unknown
 
@@ -77,12 +77,12 @@ async def test_an_upload_whose_run_is_under_way_and_an_unknown_one_are_left_alon
 async def test_an_erased_upload_is_never_processed_again(database_url, tmp_path):
     ids = store_runs(database_url, [failed_run(), failed_run()[:1]])
     env = {"DATABASE_URL": database_url, "OBJECT_STORE_URL": (tmp_path / "objects").as_uri()}
-    async with embedded(database_url, tmp_path, Saga()) as desk:
+    async with embedded(database_url, tmp_path, Saga()) as context:
         for upload_id in ids:
             assert (await darkroom("erase", upload_id, "--yes", *WHY, env=env)).status == 0
         replayed = await darkroom("replay", ids[0], *WHY, env=env)
         selected = await darkroom("replay", "--failed", *WHY, env=env)
-        row = await desk.uploads.get(ids[1])
+        row = await context.uploads.get(ids[1])
         assert row is not None
         assert row.session_token_digest == ""
     assert (replayed.status, selected.status) == (1, 1)

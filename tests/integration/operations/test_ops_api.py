@@ -10,7 +10,7 @@ from contracts.events import Stage
 from services.gateway.app import attach
 from shared.bootstrap import embedded_runtime, rabbit_runtime
 from shared.messaging.topology import dead
-from shared.operations.context import desk_over
+from shared.operations.context import operator_context
 from tests.integration.operations.failed_runs import Saga, failed_run, running, settings_for, store_runs, until
 from tests.integration.operations.test_dead_letters import publish
 from tests.servers import free_port
@@ -22,7 +22,7 @@ WHY = {"reason": "the store is back", "by": "ann"}
 
 @contextlib.asynccontextmanager
 async def gateway(database_url, folder, *, saga=None, token=TOKEN, amqp_url=""):
-    """Run a gateway beside the stages, and give an operator's client of it and the process's parts."""
+    """Run a gateway beside the stages, and return an operator's client of it and the process's parts."""
     port = free_port()
     env = {"OPERATOR_TOKEN": token, "AMQP_URL": amqp_url, "PROVIDER_CALL_COST": "0.5", "PORT": str(port)}
     make = rabbit_runtime if amqp_url else embedded_runtime
@@ -135,7 +135,7 @@ async def test_a_run_is_replayed_once_and_then_refused(database_url, tmp_path):
         }
         await until(lambda: (Stage.WATERMARKING, upload_id) in saga.done)
         again = await client.post(path, json=WHY)
-        [noted] = await desk_over(runtime.pool, runtime.store).actions.latest(10)
+        [noted] = await operator_context(runtime.pool, runtime.store).audit_log.latest(10)
     assert (again.status_code, again.json()["code"]) == (409, "NOT_REPLAYABLE")
     assert (noted.who, noted.what, noted.why) == ("ann", "replay", "the store is back")
 

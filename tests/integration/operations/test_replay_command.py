@@ -63,8 +63,8 @@ async def test_a_replay_that_is_refused_says_why_and_records_nothing(database_ur
     ids = store_runs(database_url, [failed, fresh, going])
     env = {"DATABASE_URL": database_url}
     unknown = uuid4()
-    async with embedded(database_url, tmp_path, Saga()) as desk:
-        before = [await desk.store.history(upload_id) for upload_id in ids]
+    async with embedded(database_url, tmp_path, Saga()) as context:
+        before = [await context.store.history(upload_id) for upload_id in ids]
         cases = [
             ((unknown, *WHY), 1, f"there is no run or upload {unknown}"),
             ((ids[1], *WHY), 1, "only a failed run can be replayed"),
@@ -81,9 +81,9 @@ async def test_a_replay_that_is_refused_says_why_and_records_nothing(database_ur
         for arguments, status, words in cases:
             said = await darkroom("replay", *arguments, env=env)
             assert (said.status, words in said.err) == (status, True), (arguments, said)
-        assert [await desk.store.history(upload_id) for upload_id in ids] == before
-        assert await desk.actions.latest(10) == []
-        assert await desk.jobs.latest(10) == []
+        assert [await context.store.history(upload_id) for upload_id in ids] == before
+        assert await context.audit_log.latest(10) == []
+        assert await context.jobs.latest(10) == []
 
 
 async def test_what_a_command_commits_is_due_at_once(database_url, tmp_path):
@@ -123,18 +123,18 @@ async def test_ctrl_c_cancels_the_job_where_nobody_can_be_asked(database_url, tm
     env = {"DATABASE_URL": database_url}
     saga = Saga()
     saga.holds = lambda upload_id: upload_id not in uploads[:11]
-    async with embedded(database_url, tmp_path, saga) as desk:
+    async with embedded(database_url, tmp_path, saga) as context:
         process = await start_darkroom("replay", "--failed", "--rate", 1000, "--at-once", 5, *WHY, env=env)
 
         async def full():
-            jobs = await desk.jobs.latest(1)
-            tally = await desk.jobs.tally(jobs[0].id) if jobs else Tally()
+            jobs = await context.jobs.latest(1)
+            tally = await context.jobs.tally(jobs[0].id) if jobs else Tally()
             return (tally.completed, tally.requested) == (11, 5)
 
         await until(full)
         process.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(process.communicate(), 20)
-        [job] = await desk.jobs.latest(1)
+        [job] = await context.jobs.latest(1)
         saga.let_go.set()
         shown = await darkroom("replay", "show", job.id, env=env)
     assert (process.returncode, job.state) == (130, "cancelled"), (out, err)
@@ -147,15 +147,15 @@ async def test_a_job_goes_on_without_the_command_that_began_it(database_url, tmp
     env = {"DATABASE_URL": database_url}
     said = await darkroom("replay", "--failed", "--detach", "--rate", 1000, *WHY, env=env)
     assert said.status == 0, said
-    async with embedded(database_url, tmp_path, Saga()) as desk:
+    async with embedded(database_url, tmp_path, Saga()) as context:
 
         async def over():
-            [job] = await desk.jobs.latest(1)
+            [job] = await context.jobs.latest(1)
             return job.ended_at
 
         await until(over)
-        folded = await desk.histories.uploads(uploads)
-        [job] = await desk.jobs.latest(1)
+        folded = await context.stream_reader.uploads(uploads)
+        [job] = await context.jobs.latest(1)
         late = await darkroom("replay", "cancel", job.id, *WHY, env=env)
     assert {upload.status for upload in folded.values()} == {Status.COMPLETED}
     assert (late.status, "already done" in late.err) == (1, True)

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from shared.bootstrap import rabbit_runtime
-from shared.operations.bulk_replay import Pacing, standing, start_bulk
+from shared.operations.bulk_replay import Pacing, replay_progress, start_bulk
 from shared.operations.runs import Selection
 from tests.integration.operations.failed_runs import (
     Saga,
@@ -30,15 +30,15 @@ async def test_another_dispatcher_goes_on_and_replays_no_run_twice(database_url,
     saga = Saga()
     runtime = rabbit_runtime(settings_for(database_url, tmp_path, AMQP_URL=amqp_url), public_url="http://127.0.0.1:1")
     saga.attach(runtime)
-    async with running(runtime) as desk:
+    async with running(runtime) as context:
         with Stack(tmp_path, database_url, amqp_url) as stack:
-            job = await start_bulk(desk, Selection(), Pacing(rate=60, at_once=100), **BY)
+            job = await start_bulk(context, Selection(), Pacing(rate=60, at_once=100), **BY)
 
             async def completed(number):
-                return (await standing(desk, job.id)).tally.completed >= number
+                return (await replay_progress(context, job.id)).tally.completed >= number
 
             async def over():
-                return (await standing(desk, job.id)).job.ended_at is not None
+                return (await replay_progress(context, job.id)).job.ended_at is not None
 
             stack.start("dispatcher")
             await until(lambda: completed(60))
@@ -46,8 +46,8 @@ async def test_another_dispatcher_goes_on_and_replays_no_run_twice(database_url,
             await asyncio.to_thread(getattr(stack, how), "dispatcher")
             assert not await completed(250)
             await until(over, within=90)
-        end = await standing(desk, job.id)
-        histories = [await desk.store.history(upload_id) for upload_id in uploads]
+        end = await replay_progress(context, job.id)
+        stream_reader = [await context.store.history(upload_id) for upload_id in uploads]
     assert (end.job.state, end.tally.completed) == ("done", 300)
-    assert Counter(len(replays(history)) for history in histories) == {1: 300}
+    assert Counter(len(replays(history)) for history in stream_reader) == {1: 300}
     assert len(set(saga.done)) == len(saga.done) == 600

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from psycopg import OperationalError
 
-from services.gateway.http.deadlines import patient
+from services.gateway.http.deadlines import with_deadline
 
 
 async def test_a_read_whose_connection_had_died_is_done_again():
@@ -17,7 +17,7 @@ async def test_a_read_whose_connection_had_died_is_done_again():
             raise OperationalError("server closed the connection")
         return "row"
 
-    assert await patient(read, 5) == "row"
+    assert await with_deadline(read, 5) == "row"
 
 
 async def test_a_read_that_hangs_is_left_behind_even_if_it_does_not_let_itself_be_cancelled():
@@ -31,7 +31,7 @@ async def test_a_read_that_hangs_is_left_behind_even_if_it_does_not_let_itself_b
                 continue
 
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(patient(read, 0.05), 5)
+        await asyncio.wait_for(with_deadline(read, 0.05), 5)
     let_go.set()
 
 
@@ -40,7 +40,7 @@ async def test_a_database_that_stays_away_is_said_to_be():
         raise OperationalError("connection refused")
 
     with pytest.raises(OperationalError):
-        await patient(read, 0.2)
+        await with_deadline(read, 0.2)
 
 
 async def test_any_other_error_is_raised_at_once():
@@ -51,5 +51,5 @@ async def test_any_other_error_is_raised_at_once():
         raise ValueError
 
     with pytest.raises(ValueError, match=r"^$"):
-        await patient(read, 5)
+        await with_deadline(read, 5)
     assert len(tries) == 1

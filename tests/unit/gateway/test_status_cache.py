@@ -7,7 +7,7 @@ import pytest
 from psycopg import OperationalError
 
 from services.gateway.jobs import status_cache
-from services.gateway.jobs.status_cache import remembering
+from services.gateway.jobs.status_cache import with_status_cache
 
 UPLOAD = str(uuid.UUID(int=7))
 PATH = f"/api/status/{UPLOAD}"
@@ -54,7 +54,7 @@ class Gateway:
     def __init__(self):
         self.app = Application()
         self.reads = Reads(self.app)
-        self._outermost = remembering(self.app, self.reads)
+        self._outermost = with_status_cache(self.app, self.reads)
 
     async def get(self, path=PATH, method="GET", query=b"", **headers):
         sent = {"x-session-token": "t", **{name.replace("_", "-"): value for name, value in headers.items()}}

@@ -49,7 +49,7 @@ class Reader:
 async def test_a_row_is_settled_after_it_is_safe_and_not_before():
     road, settled = Road(), []
     relay = Relay(road, settled.extend)
-    relay.hand_on([a_row()])
+    relay.publish([a_row()])
     await asyncio.sleep(0)
     assert settled == []
 
@@ -65,7 +65,7 @@ async def test_a_row_that_could_not_be_sent_stays(error):
     road.open.set()
     relay = Relay(road, settled.extend)
 
-    relay.hand_on([a_row()])
+    relay.publish([a_row()])
     await relay.drain(5)
 
     assert settled == []
@@ -73,7 +73,7 @@ async def test_a_row_that_could_not_be_sent_stays(error):
 
 async def test_draining_does_not_wait_for_ever():
     relay = Relay(Road(), lambda _: None)
-    relay.hand_on([a_row()])
+    relay.publish([a_row()])
 
     await asyncio.wait_for(relay.drain(0.01), 5)
 
@@ -101,7 +101,7 @@ async def test_what_is_addressed_to_one_queue_goes_there_alone_and_is_not_first_
 
     await transport.send(a_row(StageAttemptFailed, "validator"))
 
-    assert [message.first_hand for message in readers["validator"].got] == [False]
+    assert [message.fresh for message in readers["validator"].got] == [False]
     assert readers["analytics"].got == []
 
 
@@ -112,7 +112,7 @@ async def test_only_what_comes_straight_from_its_commit_is_first_hand(now):
 
     await transport.send(a_row(now=now))
 
-    assert [message.first_hand for message in reader.got] == [now]
+    assert [message.fresh for message in reader.got] == [now]
 
 
 async def test_a_row_that_is_being_handled_is_not_begun_again():

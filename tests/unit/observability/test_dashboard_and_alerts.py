@@ -39,7 +39,7 @@ def expressions():
 
 
 def known():
-    """Give each series' name with the labels it may have."""
+    """Return each series' name with the labels it may have."""
     ours = {}
     for name in dir(metrics):
         metric = getattr(metrics, name)

@@ -71,7 +71,10 @@ async def test_ready_turns_with_the_part_and_each_turn_is_logged_once():
             part.away = False
             await part.looked_at(5)
             assert (kept.ready, shown()) == (True, 1)
-    assert [(line["event"], line["part"]) for line in lines] == [("away", "objects"), ("back", "objects")]
+    assert [(line["event"], line["part"]) for line in lines] == [
+        ("dependency_down", "objects"),
+        ("dependency_up", "objects"),
+    ]
 
 
 async def test_a_part_that_is_away_from_the_start_is_said_to_be():
@@ -80,7 +83,7 @@ async def test_a_part_that_is_away_from_the_start_is_said_to_be():
     with capture_logs() as lines:
         async with watching(part):
             await part.looked_at(3)
-    assert [line["event"] for line in lines] == ["away"]
+    assert [line["event"] for line in lines] == ["dependency_down"]
 
 
 async def test_a_part_that_does_not_answer_counts_as_away(monkeypatch):
@@ -96,4 +99,4 @@ async def test_a_part_that_does_not_answer_counts_as_away(monkeypatch):
         async with watching(part) as kept:
             await part.looked_at(2)
             assert kept.parts() == {"objects": "away"}
-    assert [line["event"] for line in lines] == ["away"]
+    assert [line["event"] for line in lines] == ["dependency_down"]

@@ -5,7 +5,7 @@ import datetime as dt
 
 from contracts.events import ProcessingRequested, UploadRegistered
 from shared.clock import utc_now
-from shared.eventstore.outbox import WATCH, OutboxRow
+from shared.eventstore.outbox import RUN_CHECK, OutboxRow
 from shared.stages.dispatcher import Dispatcher
 from tests.builders import a_stream, an_event
 from tests.unit.stages.memory_store import MemoryStore
@@ -30,7 +30,7 @@ class Sweep:
     def __init__(self, row):
         self.row = row
 
-    async def claim(self, limit, *, only_watches):
+    async def claim(self, limit, *, only_run_checks):
         return [self.row]
 
     async def settle(self, keys):
@@ -51,13 +51,13 @@ class Road:
 
 
 async def swept(*, deadline_in):
-    """Look after a run whose validator has been silent for long; give its store, and what was sent."""
+    """Look after a run whose validator has been silent for long; return its store, and what was sent."""
     now = utc_now()
     asked = an_event(ProcessingRequested, deadline_at=now + dt.timedelta(seconds=deadline_in))
     stream = a_stream(UploadRegistered, asked)
     store, road = Store(), Road()
     store.write(*stream)
-    row = OutboxRow(event=stream[1], target=WATCH, available_at=now, traceparent=PARENT)
+    row = OutboxRow(event=stream[1], target=RUN_CHECK, available_at=now, traceparent=PARENT)
     await Dispatcher(Sweep(row), store, road).sweep_once()
     async with asyncio.timeout(5):
         await until(lambda: road.sent or store.traceparent)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
-from services.gateway.middleware.telemetry import watched
+from services.gateway.middleware.telemetry import with_telemetry
 
 
 def count(name, **labels):
@@ -13,7 +13,7 @@ def count(name, **labels):
 
 
 def answering(route, status=200, content_type=b"application/json", wait=None):
-    """Give an application that finds `route`, and after its answer's head waits for `wait`."""
+    """Return an application that finds `route`, and after its answer's head waits for `wait`."""
 
     async def app(scope, receive, send):
         if route:
@@ -30,7 +30,7 @@ async def ask(app, method="GET", path="/x"):
     async def send(_):
         pass
 
-    await watched(app)({"type": "http", "method": method, "path": path, "headers": []}, None, send)
+    await with_telemetry(app)({"type": "http", "method": method, "path": path, "headers": []}, None, send)
 
 
 async def test_a_request_counts_under_its_route_and_not_under_its_path():

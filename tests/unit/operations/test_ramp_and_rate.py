@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from contracts.ops import Tally
 from shared.operations.ramp import batch_of, batch_sizes, fails_too_often
-from shared.operations.token_bucket import Pace
+from shared.operations.token_bucket import TokenBucket
 
 
 def test_batches_are_one_then_ten_then_a_hundred():
@@ -46,27 +46,27 @@ def test_a_share_of_one_never_stops():
 
 def test_the_pace_is_kept_on_average_and_saves_up_no_more_than_a_second():
     now = 0.0
-    pace = Pace(10, lambda: now)
-    assert pace.take(100) == 1
-    assert pace.take(100) == 0
+    bucket = TokenBucket(10, lambda: now)
+    assert bucket.take(100) == 1
+    assert bucket.take(100) == 0
     taken = 0
     for _ in range(100):
         now += 0.05
-        taken += pace.take(100)
+        taken += bucket.take(100)
     assert taken == pytest.approx(50, abs=1)
     now += 60
-    assert pace.take(100) == 10
+    assert bucket.take(100) == 10
 
 
 def test_a_pace_below_one_a_second_still_gets_on():
     now = 0.0
-    pace = Pace(0.5, lambda: now)
-    assert pace.take(5) == 1
+    bucket = TokenBucket(0.5, lambda: now)
+    assert bucket.take(5) == 1
     now += 1.5
-    assert pace.take(5) == 0
+    assert bucket.take(5) == 0
     now += 0.6
-    assert pace.take(5) == 1
+    assert bucket.take(5) == 1
 
 
 def test_what_is_not_wanted_is_not_taken():
-    assert Pace(10, lambda: 0.0).take(-3) == 0
+    assert TokenBucket(10, lambda: 0.0).take(-3) == 0

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from shared.read_model import batch_loader
-from shared.read_model.batch_loader import GroupRead
+from shared.read_model.batch_loader import BatchLoader
 
 A, B, C = (uuid.UUID(int=number) for number in (1, 2, 3))
 
@@ -42,7 +42,7 @@ async def settle():
 
 
 async def test_who_comes_while_a_query_is_under_way_waits_for_the_next_one_with_all_others(table):
-    reads = GroupRead(table.query)
+    reads = BatchLoader(table.query)
     first = reads.get(A)
     await settle()
     others = [reads.get(upload_id) for upload_id in (A, B, C, B)]
@@ -57,7 +57,7 @@ async def test_who_comes_while_a_query_is_under_way_waits_for_the_next_one_with_
 
 async def test_a_query_under_way_when_a_look_up_comes_never_answers_it(table):
     """It may have looked before the commit that the reader knows of."""
-    reads = GroupRead(table.query)
+    reads = BatchLoader(table.query)
     reads.get(A)
     await settle()
     late = reads.get(A)
@@ -69,7 +69,7 @@ async def test_a_query_under_way_when_a_look_up_comes_never_answers_it(table):
 
 
 async def test_who_gives_up_does_not_disturb_the_others(table):
-    reads = GroupRead(table.query)
+    reads = BatchLoader(table.query)
     gone, stays = reads.get(A), reads.get(A)
     reads.get(B).cancel()
     gone.cancel()
@@ -81,7 +81,7 @@ async def test_who_gives_up_does_not_disturb_the_others(table):
 
 
 async def test_a_query_that_fails_fails_for_those_who_share_it_and_nobody_else(table):
-    reads = GroupRead(table.query)
+    reads = BatchLoader(table.query)
     first = reads.get(A)
     await settle()
     both = reads.get(A), reads.get(B)
@@ -96,7 +96,7 @@ async def test_a_query_that_fails_fails_for_those_who_share_it_and_nobody_else(t
 async def test_a_query_that_hangs_holds_up_those_who_come_later_only_for_a_moment_and_is_ended(table, monkeypatch):
     monkeypatch.setattr(batch_loader, "LATE", 0.02)
     monkeypatch.setattr(batch_loader, "LIMIT", 0.2)
-    reads = GroupRead(table.query)
+    reads = BatchLoader(table.query)
     hangs = reads.get(A)
     await settle()
     later = reads.get(B)
@@ -112,7 +112,7 @@ async def test_a_query_that_hangs_holds_up_those_who_come_later_only_for_a_momen
 
 async def test_a_late_answer_is_still_an_answer(table, monkeypatch):
     monkeypatch.setattr(batch_loader, "LATE", 0.01)
-    reads = GroupRead(table.query)
+    reads = BatchLoader(table.query)
     slow = reads.get(A)
     await asyncio.sleep(0.05)
     reads.get(B)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from contracts.events import Event
 from shared.eventstore.group_commit import ConflictError
-from shared.eventstore.outbox import WATCH, OutboxRow, rows_for
+from shared.eventstore.outbox import RUN_CHECK, OutboxRow, rows_for
 from shared.projection.uploads import RowChange, change_of, merge
 from shared.upload.errors import UploadNotFoundError
 from shared.upload.upload import Upload, evolve, fold
@@ -43,7 +43,7 @@ class MemoryStore:
         self.write(*events)
         await self._gate()
 
-    async def look_after(self, upload_id: UUID, *, by: dt.datetime) -> None:
+    async def bring_check_forward(self, upload_id: UUID, *, by: dt.datetime) -> None:
         await self._gate()
         self.looks.append((upload_id, by))
 
@@ -58,5 +58,5 @@ class MemoryStore:
             change = change_of(event)
             row = self.rows.get(event.upload_id)
             self.rows[event.upload_id] = change if row is None else merge(row, change)
-            self.outbox += [row for row in rows_for(event) if row.target != WATCH]
+            self.outbox += [row for row in rows_for(event) if row.target != RUN_CHECK]
         stream += events

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shared.stages.circuit_breaker import Breaker
+from shared.stages.circuit_breaker import CircuitBreaker
 
 DOWN = frozenset({"DOWN"})
 
@@ -19,7 +19,7 @@ async def lets_through(breaker, callers=1, within=0.05):
 
 
 async def test_it_opens_at_the_threshold_and_not_before():
-    breaker = Breaker(DOWN, threshold=3, pause=60)
+    breaker = CircuitBreaker(DOWN, threshold=3, pause=60)
 
     breaker.failed("DOWN")
     breaker.failed("DOWN")
@@ -31,7 +31,7 @@ async def test_it_opens_at_the_threshold_and_not_before():
 
 
 async def test_failures_that_say_nothing_about_the_other_side_do_not_open_it():
-    breaker = Breaker(DOWN, threshold=1, pause=60)
+    breaker = CircuitBreaker(DOWN, threshold=1, pause=60)
 
     for _ in range(9):
         breaker.failed("IMAGE_CORRUPT")
@@ -40,7 +40,7 @@ async def test_failures_that_say_nothing_about_the_other_side_do_not_open_it():
 
 
 async def test_only_failures_in_a_row_count():
-    breaker = Breaker(DOWN, threshold=2, pause=60)
+    breaker = CircuitBreaker(DOWN, threshold=2, pause=60)
 
     breaker.failed("DOWN")
     breaker.succeeded()
@@ -50,14 +50,14 @@ async def test_only_failures_in_a_row_count():
 
 
 async def test_after_the_pause_one_try_is_let_through_and_no_second():
-    breaker = Breaker(DOWN, threshold=1, pause=0.1)
+    breaker = CircuitBreaker(DOWN, threshold=1, pause=0.1)
     breaker.failed("DOWN")
 
     assert await lets_through(breaker, callers=5, within=0.17) == 1
 
 
 async def test_a_try_that_succeeds_lets_everybody_through():
-    breaker = Breaker(DOWN, threshold=1, pause=0.02)
+    breaker = CircuitBreaker(DOWN, threshold=1, pause=0.02)
     breaker.failed("DOWN")
     waiting = [asyncio.create_task(breaker.wait()) for _ in range(5)]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -69,7 +69,7 @@ async def test_a_try_that_succeeds_lets_everybody_through():
 
 
 async def test_who_waits_goes_on_at_once_when_a_try_succeeds_however_long_the_pause_has_become():
-    breaker = Breaker(DOWN, threshold=1, pause=60)
+    breaker = CircuitBreaker(DOWN, threshold=1, pause=60)
     breaker.failed("DOWN")
     waiting = [asyncio.create_task(breaker.wait()) for _ in range(5)]
     await asyncio.sleep(0)
@@ -80,7 +80,7 @@ async def test_who_waits_goes_on_at_once_when_a_try_succeeds_however_long_the_pa
 
 
 async def test_a_try_that_asked_the_other_side_nothing_hands_its_turn_to_the_next():
-    breaker = Breaker(DOWN, threshold=1, pause=0.02)
+    breaker = CircuitBreaker(DOWN, threshold=1, pause=0.02)
     breaker.failed("DOWN")
     breaker._pause = 60  # what the next would have to wait, were this taken for a failure
     turns = []
@@ -89,7 +89,7 @@ async def test_a_try_that_asked_the_other_side_nothing_hands_its_turn_to_the_nex
         assert await breaker.wait()
         turns.append(1)
         await asyncio.sleep(0)
-        breaker.tried()
+        breaker.probe_ended()
 
     await asyncio.wait_for(asyncio.gather(*(find_nothing_due() for _ in range(5))), 5)
     assert len(turns) == 5
@@ -97,7 +97,7 @@ async def test_a_try_that_asked_the_other_side_nothing_hands_its_turn_to_the_nex
 
 
 async def test_a_try_that_goes_on_for_longer_than_the_pause_is_still_the_only_one():
-    breaker = Breaker(DOWN, threshold=1, pause=0.02)
+    breaker = CircuitBreaker(DOWN, threshold=1, pause=0.02)
     breaker.failed("DOWN")
     assert await breaker.wait()
 
@@ -105,7 +105,7 @@ async def test_a_try_that_goes_on_for_longer_than_the_pause_is_still_the_only_on
 
 
 async def test_a_try_that_fails_doubles_the_pause_up_to_its_limit():
-    breaker = Breaker(DOWN, threshold=1, pause=10, pause_max=25)
+    breaker = CircuitBreaker(DOWN, threshold=1, pause=10, pause_max=25)
     loop = asyncio.get_running_loop()
     began, pauses = loop.time(), []
     breaker.failed("DOWN")
@@ -113,14 +113,14 @@ async def test_a_try_that_fails_doubles_the_pause_up_to_its_limit():
         pauses.append(round(breaker._open_until - began))
         breaker._open_until = began  # the pause is over
         assert await breaker.wait()
-        breaker.failed("DOWN", the_one_try=True)
-        breaker.tried()
+        breaker.failed("DOWN", probe=True)
+        breaker.probe_ended()
 
     assert pauses == [10, 20, 25, 25]
 
 
 async def test_failures_of_what_was_under_way_when_it_opened_make_the_pause_no_longer():
-    breaker = Breaker(DOWN, threshold=2, pause=10)
+    breaker = CircuitBreaker(DOWN, threshold=2, pause=10)
     began = asyncio.get_running_loop().time()
     for _ in range(32):
         breaker.failed("DOWN")
@@ -130,13 +130,13 @@ async def test_failures_of_what_was_under_way_when_it_opened_make_the_pause_no_l
     assert await breaker.wait()
     for _ in range(32):
         breaker.failed("DOWN")
-    breaker.tried()
+    breaker.probe_ended()
     assert await asyncio.wait_for(breaker.wait(), 5)
 
 
 async def test_it_says_once_that_it_opened_and_once_that_it_closed():
     said = []
-    breaker = Breaker(DOWN, threshold=2, pause=60, on_state=said.append)
+    breaker = CircuitBreaker(DOWN, threshold=2, pause=60, on_state=said.append)
 
     for _ in range(5):
         breaker.failed("DOWN")
@@ -148,7 +148,7 @@ async def test_it_says_once_that_it_opened_and_once_that_it_closed():
 
 @pytest.mark.parametrize("code", ["DOWN", "IMAGE_CORRUPT"])
 async def test_without_codes_nothing_opens_it(code):
-    breaker = Breaker(threshold=1)
+    breaker = CircuitBreaker(threshold=1)
 
     breaker.failed(code)
 

@@ -23,7 +23,7 @@ from contracts.events import (
 from shared.clock import utc_now
 from shared.cpu_pool import CpuBusyError
 from shared.messaging.message import Message
-from shared.stages.circuit_breaker import Breaker
+from shared.stages.circuit_breaker import CircuitBreaker
 from shared.stages.consumer import StageConsumer
 from shared.storage.port import ObjectMissingError, ObjectStoreError
 from shared.upload.errors import FinalFailure, RetryableFailure
@@ -65,7 +65,7 @@ class Handler:
             await context.claim_call(worker="w", lease=dt.timedelta(seconds=90), max_unknown=2)
         if self.raises:
             raise self.raises
-        made = tuple(context.fact(kind, **CONTENT[kind]) for kind in self.kinds)
+        made = tuple(context.build(kind, **CONTENT[kind]) for kind in self.kinds)
         return made[0] if len(made) == 1 else made
 
 
@@ -77,7 +77,7 @@ async def test_a_fresh_message_is_worked_from_without_reading_the_stream():
     stream = a_run_up_to(ProcessingRequested)
     store = Counting(*stream)
 
-    await handled(Stage.VALIDATING, Handler(ImageValidated), store, stream[-1], first_hand=True)
+    await handled(Stage.VALIDATING, Handler(ImageValidated), store, stream[-1], fresh=True)
 
     assert store.kinds()[-1] is ImageValidated
     assert store.loads == 0
@@ -87,9 +87,7 @@ async def test_two_events_of_one_stage_are_recorded_in_one_append_at_the_first_t
     stream = a_run_up_to(ResultStored)
     store = Counting(*stream)
 
-    await handled(
-        Stage.WATERMARKING, Handler(PreviewWatermarked, ProcessingCompleted), store, stream[-1], first_hand=True
-    )
+    await handled(Stage.WATERMARKING, Handler(PreviewWatermarked, ProcessingCompleted), store, stream[-1], fresh=True)
 
     assert [[event.version for event in events] for events, _ in store.appends] == [[7, 8]]
 
@@ -98,17 +96,17 @@ async def test_what_is_recorded_names_its_cause_and_passes_the_trace_on():
     stream = a_run_up_to(ProcessingRequested)
     store = Counting(*stream)
 
-    await handled(Stage.VALIDATING, Handler(ImageValidated), store, stream[-1], first_hand=True, traceparent="00-1")
+    await handled(Stage.VALIDATING, Handler(ImageValidated), store, stream[-1], fresh=True, traceparent="00-1")
 
     assert store.appends[0][1] == {"causation_id": f"{UPLOAD}:2", "traceparent": "00-1"}
 
 
-@pytest.mark.parametrize("first_hand", [True, False])
-async def test_a_message_whose_stage_is_done_changes_nothing(first_hand):
+@pytest.mark.parametrize("fresh", [True, False])
+async def test_a_message_whose_stage_is_done_changes_nothing(fresh):
     stream = a_run_up_to(ImageValidated)
     store = Counting(*stream)
 
-    await handled(Stage.VALIDATING, Handler(ImageValidated), store, stream[1], first_hand=first_hand)
+    await handled(Stage.VALIDATING, Handler(ImageValidated), store, stream[1], fresh=fresh)
 
     assert store.streams[UPLOAD] == stream
 
@@ -127,7 +125,7 @@ async def test_a_fresh_message_that_the_stream_has_overtaken_is_looked_at_again(
     stream = a_stream(*A_WHOLE_RUN[:3], failed)
     store = Counting(*stream)
 
-    await handled(Stage.GENERATING, Handler(ImageGenerated, claims=True), store, stream[2], first_hand=True)
+    await handled(Stage.GENERATING, Handler(ImageGenerated, claims=True), store, stream[2], fresh=True)
 
     assert store.kinds()[-2:] == [GenerationStarted, ImageGenerated]
 
@@ -193,7 +191,7 @@ async def test_whatever_a_stage_raises_ends_in_the_stream_and_says_nothing_of_it
     stream = a_run_up_to(ProcessingRequested)
     store = Counting(*stream)
 
-    await handled(Stage.VALIDATING, Handler(raises=error), store, stream[-1], first_hand=True)
+    await handled(Stage.VALIDATING, Handler(raises=error), store, stream[-1], fresh=True)
 
     last = store.streams[UPLOAD][-1]
     assert (type(last), last.code) == (recorded, code)
@@ -204,7 +202,7 @@ async def test_a_call_that_failed_on_the_way_may_have_been_paid_for():
     stream = a_run_up_to(ImageValidated)
     store = Counting(*stream)
 
-    await handled(Stage.GENERATING, Handler(raises=KeyError(), claims=True), store, stream[-1], first_hand=True)
+    await handled(Stage.GENERATING, Handler(raises=KeyError(), claims=True), store, stream[-1], fresh=True)
 
     assert store.streams[UPLOAD][-1].outcome_unknown
 
@@ -218,7 +216,7 @@ async def test_a_stage_that_takes_too_long_is_stopped_and_tried_again():
 
     consumer = StageConsumer(Stage.VALIDATING, hang, store)
     consumer.spec = replace(consumer.spec, timeout=0.01)
-    await consumer.handle(Message(event=stream[-1], first_hand=True))
+    await consumer.handle(Message(event=stream[-1], fresh=True))
 
     assert store.streams[UPLOAD][-1].code == "STAGE_TIMED_OUT"
 
@@ -232,7 +230,7 @@ async def test_a_cancelled_worker_records_nothing_so_that_its_message_comes_agai
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(handled(Stage.VALIDATING, hang, store, stream[-1], first_hand=True))
+    task = asyncio.create_task(handled(Stage.VALIDATING, hang, store, stream[-1], fresh=True))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -244,7 +242,7 @@ async def test_a_cancelled_worker_records_nothing_so_that_its_message_comes_agai
 async def test_nothing_is_taken_up_while_what_the_stage_calls_is_down():
     stream = a_run_up_to(ProcessingRequested)
     handler = Handler(ImageValidated)
-    breaker = Breaker(frozenset({"DOWN"}), threshold=1, pause=60)
+    breaker = CircuitBreaker(frozenset({"DOWN"}), threshold=1, pause=60)
     breaker.failed("DOWN")
 
     with pytest.raises(TimeoutError):
@@ -256,8 +254,8 @@ async def test_nothing_is_taken_up_while_what_the_stage_calls_is_down():
 
 
 def an_open_breaker():
-    """Give a breaker whose first pause is over in a moment, and whose next would outlast the test."""
-    breaker = Breaker(frozenset({"DOWN"}), threshold=1, pause=0.05)
+    """Return a breaker whose first pause is over in a moment, and whose next would outlast the test."""
+    breaker = CircuitBreaker(frozenset({"DOWN"}), threshold=1, pause=0.05)
     breaker.failed("DOWN")
     breaker._pause = 60
     return breaker

@@ -107,7 +107,7 @@ class Fire(RuleBasedStateMachine):
                 raise FinalFailure("BROKEN", "It is broken.", replayable=True)
             case "bug":
                 raise KeyError("nobody foresaw this")
-        return tuple(context.fact(kind, **CONTENT[kind]) for kind in MADE[stage])
+        return tuple(context.build(kind, **CONTENT[kind]) for kind in MADE[stage])
 
     def _clock(self) -> dt.datetime:
         return self.now
@@ -115,19 +115,19 @@ class Fire(RuleBasedStateMachine):
     def _turn(self) -> None:
         """Let the loop go until every worker stands at a gate or is done."""
 
-        async def settle() -> None:
+        async def remove_published() -> None:
             for _ in range(12):
                 await asyncio.sleep(0)
 
-        self.loop.run_until_complete(settle())
+        self.loop.run_until_complete(remove_published())
 
-    def _deliver(self, row, *, first_hand: bool) -> list[Worker]:
+    def _deliver(self, row, *, fresh: bool) -> list[Worker]:
         queues = ROUTES[type(row.event)] if row.target == EXCHANGE else (row.target,)
         started = []
         for queue in queues:
             if queue not in STAGE_OF_QUEUE:
                 continue
-            worker = Worker(Message(event=row.event, first_hand=first_hand and row.target == EXCHANGE), queue)
+            worker = Worker(Message(event=row.event, fresh=fresh and row.target == EXCHANGE), queue)
             worker.task = self.loop.create_task(self.consumers[queue].handle(worker.message))
             self.by_task[worker.task] = worker
             started.append(worker)
@@ -143,15 +143,15 @@ class Fire(RuleBasedStateMachine):
     def start(self):
         self.store.write(a_registered_upload(UPLOAD))
         self.store.write(request_processing(self._upload(), workflow_run_id=RUN, now=self.now))
-        return multiple(*self._deliver(self.store.outbox[0], first_hand=True))
+        return multiple(*self._deliver(self.store.outbox[0], fresh=True))
 
-    @rule(target=workers, nth=st.integers(0, 40), first_hand=st.booleans())
-    def deliver_any_message_once_more(self, nth, first_hand):
-        return multiple(*self._deliver(self.store.outbox[-1 - nth % len(self.store.outbox)], first_hand=first_hand))
+    @rule(target=workers, nth=st.integers(0, 40), fresh=st.booleans())
+    def deliver_any_message_once_more(self, nth, fresh):
+        return multiple(*self._deliver(self.store.outbox[-1 - nth % len(self.store.outbox)], fresh=fresh))
 
     @rule(target=workers, nth=st.integers(0, 3))
     def deliver_one_of_the_latest(self, nth):
-        return multiple(*self._deliver(self.store.outbox[-1 - nth % len(self.store.outbox)], first_hand=True))
+        return multiple(*self._deliver(self.store.outbox[-1 - nth % len(self.store.outbox)], fresh=True))
 
     @rule(worker=workers, end=st.sampled_from(ENDS), steps=st.integers(1, 8))
     def let_a_worker_go_on(self, worker, end, steps):

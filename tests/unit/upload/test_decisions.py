@@ -23,13 +23,13 @@ from contracts.events import (
 from shared.upload.decisions import (
     backoff,
     due_input,
-    next_look,
+    next_check_at,
     overdue_at,
     record,
     record_failure,
     request_processing,
     request_replay,
-    run_of,
+    run_id_of,
     start_generation,
     time_out,
 )
@@ -41,7 +41,7 @@ from shared.upload.errors import (
     NotReplayableError,
     RetryableFailure,
 )
-from shared.upload.saga import RUN_DEADLINE, SAGA, STAGES, WATCH_EVERY
+from shared.upload.saga import RUN_CHECK_INTERVAL, RUN_DEADLINE, SAGA, STAGES
 from tests.builders import A_WHOLE_RUN, NOW, RUN, a_run_up_to, an_event, an_upload
 from tests.unit.upload.given import given
 
@@ -319,15 +319,15 @@ def test_a_run_is_looked_at_when_its_stage_goes_overdue_and_then_less_and_less_o
     overdue = overdue_at(upload)
     minute = dt.timedelta(minutes=1)
 
-    before = next_look(upload, now=overdue - dt.timedelta(seconds=3), every=WATCH_EVERY)
-    long_before = next_look(upload, now=upload.due_at, every=WATCH_EVERY)
-    after = next_look(upload, now=overdue + 9 * minute, every=WATCH_EVERY)
+    before = next_check_at(upload, now=overdue - dt.timedelta(seconds=3), every=RUN_CHECK_INTERVAL)
+    long_before = next_check_at(upload, now=upload.due_at, every=RUN_CHECK_INTERVAL)
+    next_stage = next_check_at(upload, now=overdue + 9 * minute, every=RUN_CHECK_INTERVAL)
 
     assert before == overdue
-    assert long_before == upload.due_at + WATCH_EVERY
-    assert after - (overdue + 9 * minute) >= 9 * minute
+    assert long_before == upload.due_at + RUN_CHECK_INTERVAL
+    assert next_stage - (overdue + 9 * minute) >= 9 * minute
 
 
 def test_an_upload_without_a_run_has_no_run_id_to_give():
     with pytest.raises(ValueError, match="has no run"):
-        run_of(an_upload(UploadRegistered))
+        run_id_of(an_upload(UploadRegistered))

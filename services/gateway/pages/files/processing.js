@@ -4,15 +4,15 @@ import { tellStarted } from './analytics.js';
 import { Problem, send } from './api.js';
 import { backoff, follow, pause } from './live.js';
 import { drop, original } from './originals.js';
-import { showFailed, showFinished } from './endings.js';
+import { showFailed, showFinished } from './result.js';
 import * as sessions from './sessions.js';
 import { say, showState } from './states.js';
-import { Working } from './working.js';
+import { Running } from './running.js';
 
 const NEARLY_NOTHING = 700; // milliseconds; a picture that is ready is shown without a flash of one that is not
 const jobId = (location.pathname.split('/')[2] || '').toLowerCase();
 const session = sessions.find(jobId);
-const working = new Working(jobId);
+const working = new Running(jobId);
 let following = null; // the AbortController of the connection under way
 let showing = null; // the timer after which the page shows that it is at work
 

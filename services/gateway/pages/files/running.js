@@ -1,6 +1,6 @@
 // The section of a run under way: the print in the tray, the bar, the four stages.
 
-import { STAGES, clock, progressOf, remaining, remainingInWords } from './course.js';
+import { STAGES, clock, progressOf, remaining, remainingInWords } from './progress.js';
 import * as sessions from './sessions.js';
 import { say, setTitle, showState } from './states.js';
 
@@ -8,7 +8,7 @@ const $ = (id) => document.getElementById(id);
 const TICK = 250; // milliseconds
 const BEFORE_ALARM = 1_200; // milliseconds; a connection that is back sooner was never missed
 
-export class Working {
+export class Running {
   constructor(jobId) {
     this.jobId = jobId;
     this.status = null;
@@ -102,7 +102,7 @@ export class Working {
     const { stage, progress } = this.status;
     const seconds = this.status.status === 'processing' ? (Date.now() - this.stageAt) / 1000 : 0;
     const shown = Math.floor(this.status.status === 'processing' ? progressOf(stage, seconds, progress) : progress);
-    const title = STAGES.find((one) => one.name === stage)?.title ?? 'Working';
+    const title = STAGES.find((one) => one.name === stage)?.title ?? 'Running';
     const left = remainingInWords(remaining(stage, seconds));
     setBar(shown, `${shown} percent, ${title.toLowerCase()}, ${left}`);
     if ($('left').textContent !== left) $('left').textContent = left;
