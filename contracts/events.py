@@ -17,6 +17,7 @@ Attempt = Annotated[int, msgspec.Meta(ge=1)]
 ObjectKey = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 Pixels = Annotated[int, msgspec.Meta(ge=1)]
 Bytes = Annotated[int, msgspec.Meta(ge=0)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Status(enum.StrEnum):
@@ -45,7 +46,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_
 
     upload_id: UUID
     version: Version
-    occurred_at: datetime
+    occurred_at: Instant
 
     @property
     def originator_id(self) -> UUID:
@@ -96,7 +97,7 @@ class ProcessingRequested(_RunFact, frozen=True, kw_only=True, tag="ProcessingRe
     """A run began; it ends by `deadline_at` one way or the other. Recorded by the gateway; the validator reacts."""
 
     original_key: ObjectKey
-    deadline_at: datetime
+    deadline_at: Instant
 
 
 class ImageValidated(_RunFact, frozen=True, kw_only=True, tag="ImageValidated"):
@@ -118,7 +119,7 @@ class GenerationStarted(_RunFact, frozen=True, kw_only=True, tag="GenerationStar
 
     worker: str
     call: Annotated[int, msgspec.Meta(ge=1)]
-    lease_until: datetime
+    lease_until: Instant
 
 
 class ImageGenerated(_RunFact, frozen=True, kw_only=True, tag="ImageGenerated"):
@@ -176,7 +177,7 @@ class StageAttemptFailed(_RunFact, frozen=True, kw_only=True, tag="StageAttemptF
     stage_attempt: Attempt
     code: str
     message: str
-    retry_at: datetime
+    retry_at: Instant
     outcome_unknown: bool = False
 
 
@@ -198,7 +199,7 @@ class ReplayRequested(_RunFact, frozen=True, kw_only=True, tag="ReplayRequested"
     from_stage: Stage
     requested_by: str
     reason: str
-    deadline_at: datetime
+    deadline_at: Instant
 
 
 class UploadErased(_Fact, frozen=True, kw_only=True, tag="UploadErased"):
@@ -248,7 +249,12 @@ def encode(event: Event) -> bytes:
 
 def decode(body: bytes) -> Event:
     """Read an event from its JSON. Raises msgspec.DecodeError (or its ValidationError) on anything else."""
-    return _decoder.decode(body)
+    try:
+        return _decoder.decode(body)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
 
 
 def routing_key(event_type: type[Event]) -> str:

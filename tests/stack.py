@@ -15,6 +15,7 @@ import httpx
 
 from tests.servers import free_port
 
+SIGNING_KEY = "a key of the tests, 32 characters or more"
 SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics")
 
 
@@ -35,6 +36,7 @@ class Stack:
             "DATABASE_URL": database_url,
             "AMQP_URL": amqp_url,
             "OBJECT_STORE_URL": (folder / "objects").as_uri(),
+            "MESSAGE_SIGNING_KEY": SIGNING_KEY,
             "GENERATOR": "local",
             "PORT": str(self.port),
             "LOG_FORMAT": "json",
