@@ -43,7 +43,12 @@ class CpuPool:
             self._room.release()
             raise CpuBusyError("the pool is closed") from error
         job.add_done_callback(lambda _: self._room.release())
-        return await asyncio.wrap_future(job)
+        try:
+            return await asyncio.wrap_future(job)
+        finally:
+            # An error's traceback holds this frame. Were the frame to hold the error in turn, both would stay, and with
+            # them the picture in `bound`, until the garbage collector's third generation comes round.
+            del job, bound, args, kwargs
 
     def close(self) -> None:
         """Take no more work and drop what waits. What runs goes on to its end; nobody is blocked meanwhile."""

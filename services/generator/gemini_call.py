@@ -89,7 +89,10 @@ class GeminiCall:
             # Not in the pool for pictures: one that is full would throw away a picture that has been paid for.
             return await asyncio.to_thread(_checked, _picture_in(answer))
         # Outside the `except`: the SDK's error, and every traceback that shows it, quotes Google and perhaps the key.
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure, photo  # Its traceback holds this frame: see `CpuPool.run`.
 
     async def close(self) -> None:
         """Close the connections."""

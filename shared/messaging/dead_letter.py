@@ -31,7 +31,7 @@ MAX_HEADER_LENGTH = 1024
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A message that could not be handled, since `since` as far as that is known; `body` is cut to the length asked for."""
+    """A message that could not be handled, since `since` where that is known; `body` is cut to the length asked for."""
 
     queue: str
     message_id: str | None

@@ -18,7 +18,7 @@ from shared.eventstore.group_commit import ConflictError
 from shared.eventstore.store import EventStore
 from shared.messaging.message import Message
 from shared.stages.circuit_breaker import CircuitBreaker
-from shared.stages.failure_policy import as_failure
+from shared.stages.failure_policy import UNFORESEEN, as_failure
 from shared.stages.telemetry import StageTelemetry
 from shared.upload.decisions import due_input, record, record_failure, start_generation
 from shared.upload.errors import FencedError, LeaseHeldError, StageFailure, UploadNotFoundError
@@ -150,6 +150,22 @@ class StageConsumer:
 
     async def _execute(self, work: DueWork, message: Message, *, probe: bool) -> None:
         context = StageContext(work, self._store, message)
+        outcome = await self._attempt(work, context)
+        if isinstance(outcome, StageFailure):
+            self._breaker.failed(outcome.code, probe=probe)
+            await self._record_failure(work, message, outcome, context)
+            return
+        if context.call is not None:  # A picture that a dead worker left says nothing of the provider.
+            self._breaker.succeeded()
+        await self._record(work, message, outcome)
+        self._telemetry.done(work.attempt, context.seconds)
+
+    async def _attempt(self, work: DueWork, context: StageContext) -> tuple[RunEvent, ...] | StageFailure:
+        """Return what the handler made, or its failure.
+
+        The failure comes without the frames that it passed through: they hold the handler's picture, and the database
+        may be away for as long as it likes before the failure is recorded.
+        """
         try:
             async with asyncio.timeout(self.spec.timeout):
                 made = await self._handler(work.event, context)
@@ -157,13 +173,11 @@ class StageConsumer:
             raise
         except Exception as error:  # noqa: BLE001 — whatever it is, the run has to be told
             failure = as_failure(error, call_under_way=context.call is not None)
-            self._breaker.failed(failure.code, probe=probe)
-            await self._record_failure(work, message, error, failure, context)
-        else:
-            if context.call is not None:  # A picture that a dead worker left says nothing of the provider.
-                self._breaker.succeeded()
-            await self._record(work, message, made if isinstance(made, tuple) else (made,))
-            self._telemetry.done(work.attempt, context.seconds)
+            if failure.code == UNFORESEEN:
+                self._telemetry.unforeseen(work.attempt, error)
+            failure.__cause__ = failure.__context__ = None
+            return failure.with_traceback(None)
+        return made if isinstance(made, tuple) else (made,)
 
     async def _record(self, work: DueWork, message: Message, made: tuple[RunEvent, ...]) -> None:
         """Append what was made; where the stream has moved on, only if the stage is still due for this attempt."""
@@ -178,7 +192,7 @@ class StageConsumer:
                 return
 
     async def _record_failure(
-        self, work: DueWork, message: Message, error: Exception, failure: StageFailure, context: StageContext
+        self, work: DueWork, message: Message, failure: StageFailure, context: StageContext
     ) -> None:
         while True:
             upload = await self._store.load(work.event.upload_id)
@@ -189,7 +203,7 @@ class StageConsumer:
                 await self._append((failed,), message)
             except ConflictError:
                 continue
-            self._telemetry.failed(work.attempt, context.seconds, failure, failed, error)
+            self._telemetry.failed(work.attempt, context.seconds, failure, failed)
             return
 
     async def _append(self, events: Sequence[RunEvent], message: Message) -> None:

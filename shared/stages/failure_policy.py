@@ -4,6 +4,9 @@ from shared.cpu_pool import CpuBusyError
 from shared.storage.port import ObjectMissingError, ObjectStoreError
 from shared.upload.errors import FinalFailure, RetryableFailure, StageFailure
 
+UNFORESEEN = "INTERNAL_ERROR"
+"""The code of an error that nobody foresaw."""
+
 
 def as_failure(error: Exception, *, call_under_way: bool) -> StageFailure:
     """Return the failure to record for what a stage raised.
@@ -27,6 +30,4 @@ def as_failure(error: Exception, *, call_under_way: bool) -> StageFailure:
                 "STORAGE_UNAVAILABLE", "The picture store did not answer.", outcome_unknown=call_under_way
             )
         case _:
-            return RetryableFailure(
-                "INTERNAL_ERROR", "Something went wrong on our side.", outcome_unknown=call_under_way
-            )
+            return RetryableFailure(UNFORESEEN, "Something went wrong on our side.", outcome_unknown=call_under_way)

@@ -26,7 +26,7 @@ class StageTelemetry:
         self._tell("done", seconds)
         log.info("stage_done", stage=self._spec.stage, attempt=attempt, ms=round(seconds * 1000))
 
-    def failed(self, attempt: int, seconds: float, failure: StageFailure, recorded: RunEvent, error: Exception) -> None:
+    def failed(self, attempt: int, seconds: float, failure: StageFailure, recorded: RunEvent) -> None:
         """Say that an attempt failed, and what was recorded of it: that another follows, or the run's end."""
         self._tell("failed" if isinstance(recorded, ProcessingFailed) else "retried", seconds)
         STAGE_FAILURES.labels(self._spec.queue, failure.code).inc()
@@ -36,8 +36,11 @@ class StageTelemetry:
             attempt=attempt,
             code=failure.code,
             recorded=type(recorded).__name__,
-            exc_info=error if failure.code == "INTERNAL_ERROR" else None,
         )
+
+    def unforeseen(self, attempt: int, error: Exception) -> None:
+        """Log an error that nobody foresaw, with its traceback."""
+        log.error("stage_error", stage=self._spec.stage, attempt=attempt, exc_info=error)
 
     def skipped(self, message_id: str, why: object) -> None:
         """Say that there was nothing to do: the stage is done, or somebody else is at it."""

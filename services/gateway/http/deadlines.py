@@ -36,6 +36,8 @@ async def with_deadline(read: Callable[[], Awaitable[T]], seconds: float = READ_
         except OperationalError:
             if loop.time() + PAUSE >= deadline:
                 raise
+        finally:
+            del reading  # An error's traceback holds this frame: see `CpuPool.run`.
         await asyncio.sleep(PAUSE)
 
 

@@ -8,6 +8,7 @@ PRODUCTION = {
     "ENVIRONMENT": "production",
     "DATABASE_URL": "postgresql://u:p@db/darkroom",
     "AMQP_URL": "amqps://u:p@mq/v",
+    "MESSAGE_SIGNING_KEY": "0123456789abcdef0123456789abcdef",
     "OBJECT_STORE_URL": "s3://bucket",
     "S3_ACCESS_KEY_ID": "id",
     "S3_SECRET_ACCESS_KEY": "secret",
@@ -44,7 +45,7 @@ def test_production_with_everything_set_is_accepted_without_a_word():
 def test_production_with_nothing_set_names_everything_in_one_message():
     said = "\n".join(refusal({"ENVIRONMENT": "production"}))
 
-    for name in ("DATABASE_URL", "AMQP_URL", "OBJECT_STORE_URL", "GENERATOR", "OPERATOR_TOKEN"):
+    for name in ("DATABASE_URL", "AMQP_URL", "MESSAGE_SIGNING_KEY", "OBJECT_STORE_URL", "GENERATOR", "OPERATOR_TOKEN"):
         assert name in said
 
 
