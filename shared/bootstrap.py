@@ -35,7 +35,7 @@ from shared.stages.circuit_breaker import CircuitBreaker
 from shared.stages.consumer import Handler, StageConsumer
 from shared.stages.dispatcher import Dispatcher
 from shared.stages.message_telemetry import MeasuredConsumer
-from shared.storage.open import open_object_store
+from shared.storage.open import open_configured_store
 from shared.storage.port import ObjectStore
 from shared.upload.saga import SAGA
 
@@ -99,15 +99,7 @@ class Runtime:
             timeout=READ_TIMEOUT,
             kwargs={"autocommit": True},
         )
-        self.objects: ObjectStore = open_object_store(
-            settings.objects.object_store_url,
-            public_base_url=public_url,
-            s3_endpoint_url=settings.objects.s3_endpoint_url,
-            s3_region=settings.objects.s3_region,
-            s3_access_key_id=settings.objects.s3_access_key_id,
-            s3_secret_access_key=settings.objects.s3_secret_access_key,
-            s3_public_endpoint_url=settings.objects.s3_public_endpoint_url,
-        )
+        self.objects: ObjectStore = open_configured_store(settings.objects, public_base_url=public_url)
         self._background: list[Callable[[], Awaitable[None]]] = []
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from shared.storage.local import LocalObjectStore
@@ -9,6 +10,36 @@ from shared.storage.port import ObjectStore
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _R2_REGION = "auto"
+
+
+class StoreSettings(Protocol):
+    """The settings that say where the objects lie, as `shared.settings.Objects` has them."""
+
+    @property
+    def object_store_url(self) -> str: ...
+    @property
+    def s3_endpoint_url(self) -> str: ...
+    @property
+    def s3_public_endpoint_url(self) -> str: ...
+    @property
+    def s3_region(self) -> str: ...
+    @property
+    def s3_access_key_id(self) -> str: ...
+    @property
+    def s3_secret_access_key(self) -> str: ...
+
+
+def open_configured_store(settings: StoreSettings, *, public_base_url: str) -> ObjectStore:
+    """Open the store that the settings name, with all that they say of it. Raises ValueError as `open_object_store`."""
+    return open_object_store(
+        settings.object_store_url,
+        public_base_url=public_base_url,
+        s3_endpoint_url=settings.s3_endpoint_url,
+        s3_region=settings.s3_region,
+        s3_access_key_id=settings.s3_access_key_id,
+        s3_secret_access_key=settings.s3_secret_access_key,
+        s3_public_endpoint_url=settings.s3_public_endpoint_url,
+    )
 
 
 def open_object_store(

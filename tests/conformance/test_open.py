@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.settings import Objects
 from shared.storage.local import LocalObjectStore
-from shared.storage.open import open_object_store
-from shared.storage.s3 import S3ObjectStore
+from shared.storage.open import open_configured_store, open_object_store
+from shared.storage.s3 import S3Access, S3ObjectStore
 
 GATEWAY = "http://localhost:8000"
 R2 = {"s3_endpoint_url": "https://account.r2.example", "s3_access_key_id": "id", "s3_secret_access_key": "hush"}
@@ -60,3 +61,31 @@ def test_what_is_wrong_is_named_and_no_secret_with_it(url: str, options: dict[st
         open_object_store(url, **{"public_base_url": GATEWAY, **options})
 
     assert "hush" not in str(caught.value)
+
+
+def test_a_store_opened_from_settings_has_all_that_they_say() -> None:
+    settings = Objects(
+        object_store_url="s3://darkroom",
+        s3_endpoint_url="http://store:8333",
+        s3_public_endpoint_url="https://pictures.example.com",
+        s3_region="eu-west-1",
+        s3_access_key_id="id",
+        s3_secret_access_key="hush",
+    )
+    store = open_configured_store(settings, public_base_url=GATEWAY)
+
+    assert isinstance(store, S3ObjectStore)
+    assert store._access == S3Access(
+        endpoint_url="http://store:8333",
+        public_endpoint_url="https://pictures.example.com",
+        region="eu-west-1",
+        access_key_id="id",
+        secret_access_key="hush",
+    )
+
+
+def test_no_process_opens_the_store_with_arguments_of_its_own() -> None:
+    root = Path(__file__).parents[2]
+    sources = [*root.glob("services/**/*.py"), *root.glob("shared/**/*.py")]
+
+    assert [path.name for path in sources if "open_object_store(" in path.read_text()] == ["open.py"]

@@ -10,7 +10,7 @@ from rich.console import Console
 from services.cli.processes.serve import public_url
 from shared.database.migrate import pending
 from shared.settings import Settings
-from shared.storage.open import open_object_store
+from shared.storage.open import open_configured_store
 
 PATIENCE = 5.0
 """Seconds that each part has to answer."""
@@ -60,21 +60,12 @@ async def _broker(settings: Settings) -> str:
 
 
 async def _objects(settings: Settings) -> str:
-    objects = settings.objects
-    store = open_object_store(
-        objects.object_store_url,
-        public_base_url=public_url(settings),
-        s3_endpoint_url=objects.s3_endpoint_url,
-        s3_region=objects.s3_region,
-        s3_access_key_id=objects.s3_access_key_id,
-        s3_secret_access_key=objects.s3_secret_access_key,
-        s3_public_endpoint_url=objects.s3_public_endpoint_url,
-    )
+    store = open_configured_store(settings.objects, public_base_url=public_url(settings))
     try:
         await store.ping()
     finally:
         await store.close()
-    return objects.object_store_url
+    return settings.objects.object_store_url
 
 
 async def _generator(settings: Settings) -> str:

@@ -9,7 +9,7 @@ from services.cli.processes.serve import public_url
 from shared.operations.context import OperatorContext
 from shared.operations.erase import Erased, erase_upload
 from shared.settings import Settings
-from shared.storage.open import open_object_store
+from shared.storage.open import open_configured_store
 from shared.storage.port import ObjectStoreError
 from shared.upload.errors import RunUnderWayError, UploadNotFoundError
 
@@ -25,15 +25,7 @@ def erase(upload_id: UUID, yes: bool, reason: str | None, by: str) -> None:  # n
     confirm_or_exit(f"Erase upload {upload_id} for good?", yes=yes)
 
     async def work(context: OperatorContext, settings: Settings) -> Erased:
-        at = settings.objects
-        objects = open_object_store(
-            at.object_store_url,
-            public_base_url=public_url(settings),
-            s3_endpoint_url=at.s3_endpoint_url,
-            s3_region=at.s3_region,
-            s3_access_key_id=at.s3_access_key_id,
-            s3_secret_access_key=at.s3_secret_access_key,
-        )
+        objects = open_configured_store(settings.objects, public_base_url=public_url(settings))
         try:
             return await erase_upload(context, objects, upload_id, by=by, reason=why)
         finally:
