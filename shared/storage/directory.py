@@ -1,14 +1,16 @@
 """Objects as files, for the local store: bytes in, durable and whole or not at all, whoever dies in between.
 
-    root/.blobs/<random>.<content type>     the bytes, never changed once they have this name
-    root/originals/4f…                      a symbolic link to the object's present bytes
+    root/.blobs/<owner>-<random>.<content type>   the bytes, never changed once they have this name
+    root/originals/4f…                            a symbolic link to the object's present bytes
 
-The link is what makes an object: replacing it swaps bytes and content type in one step. All of this blocks.
+The link is what makes an object: replacing it swaps bytes and content type in one step. `<owner>` is a digest of the
+key's first two segments, by which the bytes are found that a killed writer left without a link. All of this blocks.
 """
 
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -23,6 +25,7 @@ from shared.storage.port import ObjectInfo, ObjectMissingError, ObjectStoreError
 _PART = ".part"
 _ABANDONED_SECONDS = 24 * 3600  # longer than any write takes
 _READ_TRIES = 20
+_OWNER_SEGMENTS = 2
 
 
 class ObjectDirectory:
@@ -37,7 +40,7 @@ class ObjectDirectory:
         """Write all that `source` still holds."""
         with _as_store_errors("write", key):
             self._prepare()
-            replaced = self._swing_link(self._root / key, self._write_blob(source, content_type))
+            replaced = self._swing_link(self._root / key, self._write_blob(key, source, content_type))
             if replaced is not None:
                 replaced.unlink(missing_ok=True)
 
@@ -78,8 +81,41 @@ class ObjectDirectory:
                 if blob is None:
                     return
                 link.unlink()
-            _sync_directory(link.parent)
+                _sync_directory(link.parent)
+                self._remove_empty_folders(link.parent)
             blob.unlink(missing_ok=True)
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """Name the object under `prefix` and all objects under keys that begin with `prefix/`."""
+        top = self._root / prefix
+        with _as_store_errors("list", prefix):
+            self._prepare()
+            if not self._blobs.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "the store's directory is gone")
+            if top.is_symlink():
+                return [prefix]
+            return [
+                (Path(folder) / name).relative_to(self._root).as_posix()
+                for folder, _, names in os.walk(top)
+                for name in names
+            ]
+
+    def discard_unfinished(self, prefix: str) -> None:
+        """Remove bytes that no link leads to and that belong to keys of the same first two segments as `prefix`.
+
+        Raises ObjectStoreError for a prefix of one segment: whose bytes they are is known by two.
+        """
+        with _as_store_errors("discard", prefix):
+            if prefix.count("/") + 1 < _OWNER_SEGMENTS:
+                raise OSError(errno.EINVAL, "a prefix of two segments is needed")
+            owner = "/".join(prefix.split("/")[:_OWNER_SEGMENTS])
+            self._prepare()
+            # A writer links its bytes under the lock; one that comes after us finds them gone, and fails.
+            with self._lock():
+                linked = {_target(self._root / key) for key in self.list_keys(owner)}
+                for left in self._blobs.glob(f"{_owner(owner)}-*"):
+                    if left not in linked:
+                        left.unlink(missing_ok=True)
 
     def check(self) -> None:
         """Write and remove a file. Raises ObjectStoreError where the directory is not ours to use."""
@@ -120,8 +156,8 @@ class ObjectDirectory:
                     part.unlink()
         self._ready = True
 
-    def _write_blob(self, source: BinaryIO, content_type: str) -> Path:
-        blob = self._blobs / f"{secrets.token_hex(16)}.{quote(content_type, safe='')}"
+    def _write_blob(self, key: str, source: BinaryIO, content_type: str) -> Path:
+        blob = self._blobs / f"{_owner(key)}-{secrets.token_hex(16)}.{quote(content_type, safe='')}"
         part = blob.with_name(f"{blob.name}{_PART}")
         try:
             with part.open("xb") as file:
@@ -139,19 +175,28 @@ class ObjectDirectory:
         """Let the key's link lead to `blob` and return the bytes that it led to before, which nobody needs any more."""
         draft = self._blobs / f"{blob.name}.link{_PART}"
         try:
-            _make_directories(link.parent)
             draft.symlink_to(os.path.relpath(blob, link.parent))
-            # Two writers that both found the same old bytes would leave the loser's bytes behind for good.
+            # Two writers that both found the same old bytes would leave the loser's bytes behind for good. The folder
+            # is made under the lock too: whoever deletes its last object removes it.
             with self._lock():
+                blob.stat()
+                _make_directories(link.parent)
                 replaced = _target(link)
                 draft.replace(link)
         except OSError:
             draft.unlink(missing_ok=True)
-            blob.unlink()
+            blob.unlink(missing_ok=True)
             raise
         # Before the old bytes go: after a power cut the link must not lead to them again.
         _sync_directory(link.parent)
         return replaced
+
+    def _remove_empty_folders(self, folder: Path) -> None:
+        """Remove a folder that its last object left, and those above it that are empty then. Call under the lock."""
+        with contextlib.suppress(OSError):
+            while folder != self._root:
+                folder.rmdir()
+                folder = folder.parent
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -171,7 +216,13 @@ def _as_store_errors(doing: str, key: str) -> Iterator[None]:
 
 
 def _target(link: Path) -> Path | None:
-    return link.parent / link.readlink() if link.is_symlink() else None
+    # Without its dots: the folder that they lead out of may go with its last object.
+    return Path(os.path.normpath(link.parent / link.readlink())) if link.is_symlink() else None
+
+
+def _owner(key: str) -> str:
+    """Return what the names of a key's bytes begin with, the same for all keys that share their first two segments."""
+    return hashlib.sha256("/".join(key.split("/")[:_OWNER_SEGMENTS]).encode()).hexdigest()[:32]
 
 
 def _make_directories(path: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import functools
 import io
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from shared.storage.directory import ObjectDirectory
@@ -52,6 +52,15 @@ class LocalObjectStore:
     async def delete(self, key: str) -> None:
         """Remove the object, if there is one."""
         await asyncio.to_thread(self._directory.delete, check_key(key))
+
+    async def list_keys(self, prefix: str) -> AsyncIterator[str]:
+        """Name the object under `prefix` and all objects under keys that begin with `prefix/`."""
+        for key in await asyncio.to_thread(self._directory.list_keys, check_key(prefix)):
+            yield key
+
+    async def discard_unfinished(self, prefix: str) -> None:
+        """Remove what writes that were killed left on the disk."""
+        await asyncio.to_thread(self._directory.discard_unfinished, check_key(prefix))
 
     async def signed_url(self, key: str, *, expires: dt.timedelta, download_as: str | None = None) -> str:
         """Return a URL that the gateway answers after `verify_get`."""

@@ -1,6 +1,7 @@
 """The object store as the services see it; `s3.py` and `local.py` behave the same and pass one suite."""
 
 import datetime as dt
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
@@ -65,6 +66,17 @@ class ObjectStore(Protocol):
 
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens where there is none."""
+        ...
+
+    def list_keys(self, prefix: str) -> AsyncIterator[str]:
+        """Name the object under `prefix` and all objects under keys that begin with `prefix/`, in any order.
+
+        Objects may be removed on the way. What is written on the way may be missing.
+        """
+        ...
+
+    async def discard_unfinished(self, prefix: str) -> None:
+        """Remove what writes to these same keys left behind that never ended. A write under way fails."""
         ...
 
     async def signed_url(self, key: str, *, expires: dt.timedelta, download_as: str | None = None) -> str:

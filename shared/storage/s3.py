@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import io
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,9 +19,11 @@ from shared.storage.disposition import content_disposition
 from shared.storage.port import ObjectInfo, ObjectMissingError, ObjectStoreError, SignedPut
 from shared.storage.rules import check_content_type, check_key, lifetime_seconds
 from shared.storage.s3_errors import as_store_errors
+from shared.storage.s3_listing import abort_uploads_under, keys_under
 
 _PART_BYTES = 8 * 1024 * 1024  # S3 takes no part under 5 MiB (but the last), and R2 only parts of one size
 _ABORT_SECONDS = 10.0
+_PAGE_KEYS = 1000  # the most that S3 names in one answer
 
 _Client = Any  # boto makes its clients at run time, so that nothing can be said of their type
 
@@ -45,16 +48,23 @@ class S3Access(msgspec.Struct, frozen=True, kw_only=True):
 class S3ObjectStore:
     """An ObjectStore in one bucket, through one client that lives until `close`.
 
-    Objects of `part_bytes` and more go up in parts. A process killed on the way leaves parts that no reader sees and
-    that the bucket's life-cycle rule removes (R2 has one by itself).
+    Objects of `part_bytes` and more go up in parts. A process killed on the way leaves parts that no reader sees;
+    `discard_unfinished` removes them, or the bucket's life-cycle rule (R2 has one by itself).
     """
 
     def __init__(
-        self, bucket: str, access: S3Access, *, part_bytes: int = _PART_BYTES, read_timeout: float = 30.0
+        self,
+        bucket: str,
+        access: S3Access,
+        *,
+        part_bytes: int = _PART_BYTES,
+        page_keys: int = _PAGE_KEYS,
+        read_timeout: float = 30.0,
     ) -> None:
         self._bucket = bucket
         self._access = access
         self._part_bytes = part_bytes
+        self._page_keys = page_keys
         self._read_timeout = read_timeout
         self._session = aioboto3.Session(
             aws_access_key_id=access.access_key_id, aws_secret_access_key=access.secret_access_key
@@ -107,6 +117,20 @@ class S3ObjectStore:
         with contextlib.suppress(ObjectMissingError), as_store_errors("delete", check_key(key)):
             client = await self._client()
             await client.delete_object(Bucket=self._bucket, Key=key)
+
+    async def list_keys(self, prefix: str) -> AsyncIterator[str]:
+        """Name the object under `prefix` and all objects under keys that begin with `prefix/`."""
+        check_key(prefix)
+        with as_store_errors("list", prefix):
+            client = await self._client()
+        async for key in keys_under(client, self._bucket, prefix, self._page_keys):
+            yield key
+
+    async def discard_unfinished(self, prefix: str) -> None:
+        """Remove the parts that multipart uploads left which never ended."""
+        with as_store_errors("discard", check_key(prefix)):
+            client = await self._client()
+        await abort_uploads_under(client, self._bucket, prefix)
 
     async def signed_url(self, key: str, *, expires: dt.timedelta, download_as: str | None = None) -> str:
         """Return a URL that the store itself answers."""

@@ -47,6 +47,11 @@ NOT_KEYS = [
     "x/" * 512 + "xx",
 ]
 
+
+async def listed(store: ObjectStore, prefix: str) -> list[str]:
+    return sorted([key async for key in store.list_keys(prefix)])
+
+
 METHODS: dict[str, Callable[[ObjectStore, str, Path], Awaitable[object]]] = {
     "put": lambda store, key, _: store.put(key, b"x", "image/png"),
     "put_file": lambda store, key, path: store.put_file(key, path, "image/png"),
@@ -55,6 +60,8 @@ METHODS: dict[str, Callable[[ObjectStore, str, Path], Awaitable[object]]] = {
     "copy from": lambda store, key, _: store.copy(key, OTHER_KEY),
     "copy to": lambda store, key, _: store.copy(OTHER_KEY, key),
     "delete": lambda store, key, _: store.delete(key),
+    "list_keys": lambda store, key, _: listed(store, key),
+    "discard_unfinished": lambda store, key, _: store.discard_unfinished(key),
     "signed_url": lambda store, key, _: store.signed_url(key, expires=MINUTE),
     "signed_put": lambda store, key, _: store.signed_put(key, content_type="image/png", size_bytes=1, expires=MINUTE),
 }
@@ -133,6 +140,40 @@ class ObjectStoreSuite:
         await store.delete(KEY)
 
         assert await store.head(KEY) is None
+
+    async def test_the_objects_under_a_prefix_are_named_and_no_other(self, store: ObjectStore) -> None:
+        under = [f"{KEY}/1", f"{KEY}/2/3", f"{KEY}/2/4"]
+        for key in (*under, OTHER_KEY, f"{KEY}0", f"{KEY}-1/1", "results/1/2"):
+            await store.put(key, b"bytes", "image/png")
+
+        assert await listed(store, KEY) == under
+        assert await listed(store, f"{KEY}/2") == under[1:]
+        assert await listed(store, OTHER_KEY) == [OTHER_KEY]
+        assert await listed(store, "previews/nobody") == []
+        assert len(await listed(store, "originals")) == len(under) + 2
+
+    async def test_what_is_listed_may_be_deleted_on_the_way(self, store: ObjectStore) -> None:
+        for nth in range(25):
+            await store.put(f"{KEY}/{nth}", b"bytes", "image/png")
+
+        async for key in store.list_keys(KEY):
+            await store.delete(key)
+
+        assert await listed(store, KEY) == []
+        await store.put(KEY, b"bytes", "image/png")
+        assert await listed(store, KEY) == [KEY]
+
+    async def test_discarding_what_is_unfinished_keeps_whole_objects(self, store: ObjectStore) -> None:
+        kept = [f"{KEY}/1", f"{KEY}/2"]
+        for key in kept:
+            await store.put(key, _noise(9 * 1024 * 1024), "image/png")
+        await store.put(f"{KEY}/2", b"new", "image/png")
+
+        await store.discard_unfinished(KEY)
+
+        assert await listed(store, KEY) == kept
+        assert await store.get(f"{KEY}/1") == _noise(9 * 1024 * 1024)
+        assert await store.get(f"{KEY}/2") == b"new"
 
     async def test_a_copy_outlives_its_source(self, store: ObjectStore) -> None:
         await store.put(KEY, b"bytes", "image/webp")

@@ -1,6 +1,7 @@
 """The local store passes the suite; and what only a directory can show."""
 
 import asyncio
+import io
 import os
 import shutil
 import stat
@@ -65,6 +66,60 @@ async def test_what_a_killed_writer_left_is_swept_after_a_day(root: Path) -> Non
     await LocalObjectStore(root, BASE_URL).ping()
 
     assert [part.exists() for part in (old, new)] == [False, True]
+
+
+async def test_bytes_that_a_killed_writer_left_are_discarded_and_no_others(root: Path) -> None:
+    store = LocalObjectStore(root, BASE_URL)
+    await store.put(KEY, b"kept", "image/png")
+    await store.put("previews/1/2", b"another's", "image/png")
+    [blob] = (root / ".blobs").glob(f"{(root / KEY).readlink().name}")
+    owner = blob.name.partition("-")[0]
+    # Killed while the bytes came in, and between their last one and the link to them.
+    left = [root / ".blobs" / f"{owner}-{name}" for name in ("1.image%2Fpng.part", "2.image%2Fpng")]
+    for path in left:
+        path.write_bytes(b"left")
+
+    await store.discard_unfinished(KEY)
+
+    assert [path.exists() for path in left] == [False, False]
+    assert await store.get(KEY) == b"kept"
+    assert await store.get("previews/1/2") == b"another's"
+    with pytest.raises(ObjectStoreError, match="two segments"):
+        await store.discard_unfinished("originals")
+
+
+async def test_a_write_whose_bytes_were_discarded_fails_and_leaves_no_link(root: Path) -> None:
+    store = LocalObjectStore(root, BASE_URL)
+    await store.ping()
+    directory = store._directory
+    blob = directory._write_blob(KEY, io.BytesIO(b"bytes"), "image/png")
+    await store.discard_unfinished(KEY)
+
+    with pytest.raises(FileNotFoundError):
+        directory._swing_link(root / KEY, blob)
+
+    assert await store.head(KEY) is None
+    assert not (root / KEY).is_symlink()
+    assert list((root / ".blobs").iterdir()) == []
+
+
+async def test_deleting_the_last_object_of_a_folder_removes_the_folder(root: Path) -> None:
+    store = LocalObjectStore(root, BASE_URL)
+    for key in ("generated/1/2/3", "generated/1/2/4", "generated/5"):
+        await store.put(key, b"bytes", "image/png")
+
+    await store.delete("generated/1/2/3")
+    assert (root / "generated/1/2").is_dir()
+    await store.delete("generated/1/2/4")
+
+    assert sorted(path.name for path in (root / "generated").iterdir()) == ["5"]
+    await asyncio.gather(*(_put_and_delete(store, nth) for nth in range(40)))
+    assert sorted(path.name for path in (root / "generated").iterdir()) == ["5"]
+
+
+async def _put_and_delete(store: LocalObjectStore, nth: int) -> None:
+    await store.put(f"generated/1/{nth}", b"bytes", "image/png")
+    await store.delete(f"generated/1/{nth}")
 
 
 async def test_processes_that_start_together_agree_on_the_signing_key(root: Path) -> None:

@@ -183,6 +183,42 @@ async def test_a_write_that_is_cancelled_leaves_no_parts(
     await store.close()
 
 
+async def test_the_parts_of_a_killed_write_are_discarded_and_no_others(
+    s3_endpoint: str, s3: S3, settings: Settings
+) -> None:
+    bucket = settings["url"].removeprefix("s3://")
+    store = _store(s3_endpoint, bucket)
+    for key in (KEY, f"{KEY}/1", f"{KEY}0"):
+        begun = await s3.create_multipart_upload(Bucket=bucket, Key=key)
+        await s3.upload_part(Bucket=bucket, Key=key, UploadId=begun["UploadId"], PartNumber=1, Body=b"half")
+
+    await store.discard_unfinished(KEY)
+
+    left = (await s3.list_multipart_uploads(Bucket=bucket))["Uploads"]
+    assert [upload["Key"] for upload in left] == [f"{KEY}0"]
+    await store.close()
+
+
+async def test_a_listing_of_many_pages_is_whole(s3_endpoint: str, settings: Settings) -> None:
+    store = _store(s3_endpoint, settings["url"].removeprefix("s3://"), page_keys=2)
+    keys = [f"{KEY}/{nth}" for nth in range(5)]
+    for key in keys:
+        await store.put(key, b"bytes", "image/png")
+
+    assert [key async for key in store.list_keys(KEY)] == keys
+    async for key in store.list_keys(KEY):
+        await store.delete(key)
+    assert [key async for key in store.list_keys(KEY)] == []
+    await store.close()
+
+
+async def test_a_server_that_cannot_list_unfinished_writes_is_left_to_its_own_rules() -> None:
+    async with _answering(501, "<Error><Code>NotImplemented</Code></Error>") as endpoint:
+        store = _store(endpoint)
+        await store.discard_unfinished(KEY)
+        await store.close()
+
+
 async def test_type_and_size_of_a_direct_upload_are_part_of_its_signature(store: ObjectStore) -> None:
     allowed = await store.signed_put(KEY, content_type="image/png", size_bytes=5, expires=MINUTE)
 
