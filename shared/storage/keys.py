@@ -4,6 +4,18 @@ from uuid import UUID, uuid5
 
 _RESULTS = UUID("7f0c4b1e-52c8-4d0e-9a57-3d8b1f6f2a90")  # never changes: result ids hang on it
 
+_FOLDERS = ("incoming", "originals", "generated", "results", "previews")
+
+
+def prefixes_of(upload_id: UUID) -> tuple[str, ...]:
+    """Return the prefixes under which every object of an upload lies, whatever made it, and no other upload's."""
+    return tuple(f"{folder}/{upload_id}" for folder in _FOLDERS)
+
+
+def upload_prefixes_of(upload_id: UUID) -> tuple[str, ...]:
+    """Return those of them under which the photo itself lies, as it came and as it was copied."""
+    return prefixes_of(upload_id)[:2]
+
 
 def original_key(upload_id: UUID) -> str:
     """Where the photo lies as it was uploaded."""

@@ -1,5 +1,6 @@
 """Keys are a function of ids, differ where the ids do, and are keys that every store accepts."""
 
+import inspect
 from uuid import UUID
 
 from shared.storage import keys
@@ -34,3 +35,21 @@ def test_no_two_things_share_a_key_and_none_is_the_folder_of_another() -> None:
     assert len(set(made)) == len(made)
     assert not [(a, b) for a in made for b in made if b.startswith(f"{a}/")]
     assert [check_key(key) for key in made] == made
+
+
+def test_every_key_of_an_upload_lies_under_one_of_its_prefixes_and_under_no_other_uploads() -> None:
+    run, result = RUN, keys.result_id(RUN, 1)
+    made = {
+        "original_key": keys.original_key(UPLOAD),
+        "incoming_key": keys.incoming_key(UPLOAD),
+        "checked_key": keys.checked_key(UPLOAD, OTHER_RUN),
+        "generated_key": keys.generated_key(UPLOAD, run, 3),
+        "result_key": keys.result_key(UPLOAD, result),
+        "preview_key": keys.preview_key(UPLOAD, result),
+    }
+    makers = {name for name, _ in inspect.getmembers(keys, inspect.isfunction) if name.endswith("_key")}
+
+    assert made.keys() == makers
+    for key in made.values():
+        assert any(key == prefix or key.startswith(f"{prefix}/") for prefix in keys.prefixes_of(UPLOAD)), key
+        assert not any(key.startswith(prefix) for prefix in keys.prefixes_of(OTHER_UPLOAD)), key
