@@ -26,7 +26,7 @@ from services.gateway.pages import nothing_here, page_routes
 from services.gateway.server import serve
 from services.gateway.uploads.create import create_upload
 from services.gateway.uploads.direct_uploads import DirectUploads
-from services.gateway.uploads.janitor import Janitor
+from services.gateway.uploads.janitor import janitor_of
 from services.gateway.uploads.objects import get_object, put_object
 from services.gateway.uploads.presign import complete_upload, presign_upload
 from shared.bootstrap import Runtime
@@ -61,7 +61,7 @@ def attach(runtime: Runtime) -> None:
     """Serve HTTP from this process."""
     changes = ChangeListener(conninfo_with_timeouts(runtime.settings.database.database_url))
     runtime.attach_background(changes.run)
-    runtime.attach_background(Janitor(PendingUploads(runtime.pool), RateLimits(runtime.pool), runtime.objects).run)
+    runtime.attach_background(janitor_of(runtime).run)
     app = create_app(runtime, changes)
     runtime.attach_background(partial(serve, app, runtime.settings.process, on_stop=changes.close))
 
@@ -90,6 +90,7 @@ def _dependencies(runtime: Runtime, changes: ChangeListener, reads: UploadQuerie
     return {
         "jobs": JobDependencies(runtime.store, reads, runtime.objects, changes, streams),
         "store": runtime.store,
+        "announced": pending,
         "reads": reads,
         "objects": runtime.objects,
         "local": runtime.objects,

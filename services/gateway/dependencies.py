@@ -11,6 +11,7 @@ from services.gateway.jobs.status_streams import StatusStreams
 from services.gateway.uploads.direct_uploads import DirectUploads
 from shared.bootstrap import ConsumingTransport
 from shared.cpu_pool import CpuPool
+from shared.eventstore.pending_uploads import PendingUploads
 from shared.eventstore.store import EventStore
 from shared.read_model.changes import ChangeListener
 from shared.read_model.queries import UploadQueries
@@ -22,6 +23,7 @@ Store = NamedDependency[SkipValidation[EventStore]]
 Reads = NamedDependency[SkipValidation[UploadQueries]]
 Objects = NamedDependency[SkipValidation[ObjectStore]]
 Local = NamedDependency[SkipValidation[LocalObjectStore]]
+Announced = NamedDependency[SkipValidation[PendingUploads]]
 Cpu = NamedDependency[SkipValidation[CpuPool]]
 Pool = NamedDependency[SkipValidation[AsyncConnectionPool]]
 TransportDependency = NamedDependency[SkipValidation[ConsumingTransport]]

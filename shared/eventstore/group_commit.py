@@ -19,6 +19,7 @@ from eventsourcing.persistence import IntegrityError, InterfaceError, Operationa
 from contracts.events import Event, encode
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.outbox import OutboxRow, RowKey, ends_run
+from shared.eventstore.personal_data import NotAnnouncedError
 from shared.eventstore.recorder import NoLongerWantedError
 from shared.projection.uploads import changes_of
 
@@ -48,6 +49,7 @@ class Append(msgspec.Struct, kw_only=True):
     events: Sequence[Event]
     outbox: Sequence[OutboxRow]
     done: asyncio.Future[None]
+    announced: bool = False
     abandoned: bool = False
 
     @property
@@ -95,18 +97,27 @@ class GroupCommit:
         self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name="group-commit")
         return self._writer
 
-    async def append(self, events: Sequence[Event], outbox: Sequence[OutboxRow], *, wait: float | None = None) -> None:
+    async def append(
+        self,
+        events: Sequence[Event],
+        outbox: Sequence[OutboxRow],
+        *,
+        announced: bool = False,
+        wait: float | None = None,
+    ) -> None:
         """Commit consecutive events of one upload with their outbox rows; the rows due now are handed on right after.
 
-        Waits for the database for up to `wait` seconds (None: for ever). Raises ConflictError, StoreUnavailableError,
-        or the library's PersistenceError where the database refuses the append itself. Raises ValueError where the
-        events are not consecutive: the database would take it for a conflict, and sort out the whole group each time.
+        Waits for the database for up to `wait` seconds (None: for ever). With `announced` the announcement goes, too.
+        Raises ConflictError, StoreUnavailableError, NotAnnouncedError where that is gone, or the library's
+        PersistenceError where the database refuses the append itself. Raises ValueError where the events are not
+        consecutive: the database would take it for a conflict, and sort out the whole group each time.
         """
         if any((e.upload_id, e.version) != (events[0].upload_id, events[0].version + n) for n, e in enumerate(events)):
             raise ValueError(f"these do not follow each other: {', '.join(event.message_id for event in events)}")
         if self._closing:
             raise StoreUnavailableError("the writer is closing")
-        waiting = Append(events=events, outbox=outbox, done=asyncio.get_running_loop().create_future())
+        done = asyncio.get_running_loop().create_future()
+        waiting = Append(events=events, outbox=outbox, done=done, announced=announced)
         self._waiting.append(waiting)
         self._wake.set()
         if wait is None:
@@ -235,7 +246,7 @@ class GroupCommit:
         """Commit a group; return each outcome. Raises OperationalError or InterfaceError where the fate is unknown."""
         try:
             self._save(group, published)
-        except IntegrityError as error:
+        except (IntegrityError, NotAnnouncedError) as error:
             return self._resolve_conflicts(group, published, error)
         except (OperationalError, InterfaceError):
             raise
@@ -255,12 +266,12 @@ class GroupCommit:
         return [outcomes.get(append.upload_id, unwritten) for append in group]
 
     def _resolve_conflicts(
-        self, group: Sequence[Append], published: Sequence[RowKey], refusal: IntegrityError
+        self, group: Sequence[Append], published: Sequence[RowKey], refusal: Exception
     ) -> list[Outcome]:
         """Find who lost to what is recorded already, and commit the rest.
 
         An event that stands there to the letter is our own: the commit before went through, only its answer was lost.
-        Where nothing is recorded at an append's version, another rule of the database refused it.
+        Where nothing is recorded at an append's version, another rule refused it.
         """
         recorded = self._application.states([append.events[0] for append in group])
         rest = [append for append in group if append.upload_id not in recorded]
@@ -282,6 +293,7 @@ class GroupCommit:
             outbox=[row for append in group for row in append.outbox],
             ended=[append.upload_id for append in group if ends_run(append.events[-1])],
             published=published,
+            announced=[append.upload_id for append in group if append.announced],
             still_wanted=lambda: not any(append.abandoned for append in group),
         )
 

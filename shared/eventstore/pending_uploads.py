@@ -1,4 +1,8 @@
-"""Uploads that may be sent straight to the object store, remembered until they are registered or expire."""
+"""Uploads that are announced and may be registered: remembered until they are, or expire, or are withdrawn.
+
+A row that goes leaves one in `object_cleanups` wherever objects may be left, in the same statement. Its absence is what
+keeps an upload from being registered later on: see `UploadRecorder`.
+"""
 
 import datetime as dt
 from uuid import UUID
@@ -6,6 +10,9 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
+
+from shared.eventstore.object_cleanups import LATE
+from shared.operations.audit_log import note
 
 
 class PendingUpload(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,9 +28,23 @@ class PendingUpload(msgspec.Struct, frozen=True, kw_only=True):
 
 _COLUMNS = ", ".join(PendingUpload.__struct_fields__)
 _VALUES = ", ".join(f"%({name})s" for name in PendingUpload.__struct_fields__)
-_INSERT = f"INSERT INTO pending_uploads ({_COLUMNS}) VALUES ({_VALUES})"  # noqa: S608 — own columns
+_INSERT = f"INSERT INTO pending_uploads ({_COLUMNS}) VALUES ({_VALUES}) ON CONFLICT DO NOTHING"  # noqa: S608 — own columns
 _SELECT = f"SELECT {_COLUMNS} FROM pending_uploads"  # noqa: S608 — likewise
-_EXPIRED = "SELECT id FROM pending_uploads WHERE expires_at < now() - %s ORDER BY expires_at"
+_EXPIRE = """
+WITH expired AS (
+    SELECT id FROM pending_uploads WHERE expires_at < now() - %(late)s ORDER BY expires_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM pending_uploads USING expired WHERE pending_uploads.id = expired.id RETURNING pending_uploads.id
+)
+INSERT INTO object_cleanups (upload_id, due_at, until) SELECT id, now(), now() FROM gone ON CONFLICT DO NOTHING
+"""
+_WITHDRAW = """
+WITH gone AS (DELETE FROM pending_uploads WHERE id = %(id)s RETURNING id, expires_at)
+INSERT INTO object_cleanups AS c (upload_id, due_at, until)
+SELECT id, now(), greatest(now(), expires_at) + %(late)s FROM gone
+ON CONFLICT (upload_id) DO UPDATE SET due_at = excluded.due_at, until = greatest(c.until, excluded.until)
+"""
 
 
 class PendingUploads:
@@ -37,19 +58,32 @@ class PendingUploads:
         async with self._pool.connection() as conn:
             await conn.execute(_INSERT, msgspec.structs.asdict(pending))
 
+    async def add_unnamed(self, upload_id: UUID, *, lifetime: dt.timedelta) -> None:
+        """Remember an upload whose photo comes through the gateway; nothing of the person is needed for that."""
+        async with self._pool.connection() as conn:
+            await conn.execute(
+                "INSERT INTO pending_uploads (id, expires_at) VALUES (%s, now() + %s) ON CONFLICT DO NOTHING",
+                (upload_id, lifetime),
+            )
+
     async def get(self, upload_id: UUID) -> PendingUpload | None:
         """Return what was announced, unless its time is over."""
+        query = f"{_SELECT} WHERE id = %s AND email IS NOT NULL AND expires_at > now()"
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(PendingUpload)) as curs:
-            await curs.execute(f"{_SELECT} WHERE id = %s AND expires_at > now()", (upload_id,))
+            await curs.execute(query, (upload_id,))
             return await curs.fetchone()
 
-    async def expired(self, *, since: dt.timedelta, limit: int) -> list[UUID]:
-        """Name uploads whose time has been over for `since`, the oldest first."""
+    async def expire(self, limit: int, *, late: dt.timedelta = LATE) -> int:
+        """Forget uploads whose time has been over for `late`, the oldest first; return how many."""
         async with self._pool.connection() as conn:
-            curs = await conn.execute(f"{_EXPIRED} LIMIT %s", (since, limit))
-            return [row[0] for row in await curs.fetchall()]
+            return (await conn.execute(_EXPIRE, {"late": late, "limit": limit})).rowcount
 
-    async def remove(self, upload_id: UUID) -> None:
-        """Forget an upload: it is registered, or it never came."""
-        async with self._pool.connection() as conn:
-            await conn.execute("DELETE FROM pending_uploads WHERE id = %s", (upload_id,))
+    async def withdraw(self, upload_id: UUID, *, who: str, why: str) -> int | None:
+        """Forget an announced upload and note who asked for it; return the note's id, None where there is none.
+
+        Waits for a registration under way to end; after it, the upload cannot be registered any more.
+        """
+        async with self._pool.connection() as conn, conn.transaction():
+            if not (await conn.execute(_WITHDRAW, {"id": upload_id, "late": LATE})).rowcount:
+                return None
+            return await note(conn, who=who, what="erase", why=why, details={"uploadId": str(upload_id)})

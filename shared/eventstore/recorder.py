@@ -11,8 +11,9 @@ import msgspec
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder
 
-from contracts.events import UploadErased
+from contracts.events import UploadErased, UploadRegistered
 from shared.eventstore.outbox import OutboxRow, RowKey
+from shared.eventstore.personal_data import forget, take_announcements
 from shared.projection.uploads import COLUMNS, STATED, RowChange
 from shared.read_model.notifications import CHANNEL, pack
 
@@ -72,6 +73,9 @@ _REMOVE_PUBLISHED = """published AS (
 _END_RUN_CHECKS = """unwatched AS (
     DELETE FROM outbox WHERE upload_id = ANY (%(ended)b::uuid[]) AND target = 'watch'
 )"""
+_KEPT = """kept AS (
+    INSERT INTO kept_uploads (upload_id) SELECT unnest(%(registered)b::uuid[]) ON CONFLICT DO NOTHING
+)"""
 _EVENTS = """
 INSERT INTO upload_events (originator_id, originator_version, topic, state)
 SELECT id, version, topic, convert_to(state, 'UTF8')
@@ -80,9 +84,10 @@ FROM json_to_recordset(%(events)b::json) AS r (id uuid, version bigint, topic te
 
 
 @functools.cache
-def _write(*, removes: bool, ends: bool) -> str:
+def _write(*, removes: bool, ends: bool, registers: bool) -> str:
     """Return the statement, without the parts that have nothing to do: each costs a twentieth of a millisecond."""
-    parts = [_ROWS, _DUE, *([_REMOVE_PUBLISHED] if removes else []), *([_END_RUN_CHECKS] if ends else [])]
+    optional = ((_REMOVE_PUBLISHED, removes), (_END_RUN_CHECKS, ends), (_KEPT, registers))
+    parts = [_ROWS, _DUE, *(part for part, wanted in optional if wanted)]
     return f"WITH {', '.join(parts)} {_EVENTS}"
 
 
@@ -126,13 +131,15 @@ class UploadRecorder(PostgresApplicationRecorder):
         outbox: Sequence[OutboxRow] = (),
         ended: Sequence[UUID] = (),
         published: Sequence[RowKey] = (),
+        announced: Sequence[UUID] = (),
         still_wanted: Callable[[], bool] = lambda: True,
         **_: Any,
     ) -> Sequence[int] | None:
         """Write it all. Raises IntegrityError where one of the versions is taken, with nothing written.
 
         Raises NoLongerWantedError, with nothing written either, where `still_wanted` says so once a connection is
-        there: while the database is away, the pool waits longer for one than some callers do.
+        there: while the database is away, the pool waits longer for one than some callers do. Raises NotAnnouncedError
+        likewise where an upload of `announced` has no announcement any more.
         """
         events = [
             {"id": e.originator_id, "version": e.originator_version, "topic": e.topic, "state": e.state.decode()}
@@ -140,22 +147,27 @@ class UploadRecorder(PostgresApplicationRecorder):
         ]
         keys = [{"upload_id": key[0], "version": key[1], "target": key[2]} for key in published]
         erased = [e.originator_id for e in stored_events if e.topic == UploadErased.__name__]
-        with self.datastore.get_connection() as conn, conn.transaction() if erased else nullcontext():
+        registered = [e.originator_id for e in stored_events if e.topic == UploadRegistered.__name__]
+        with self.datastore.get_connection() as conn, conn.transaction() if erased or announced else nullcontext():
             if not still_wanted():
                 raise NoLongerWantedError
+            if announced:
+                take_announcements(conn, announced)
             conn.execute(
-                _write(removes=bool(keys), ends=bool(ended)),
+                _write(removes=bool(keys), ends=bool(ended), registers=bool(registered)),
                 {
                     "changes": _json(changes),
                     "outbox": _json([row.columns() for row in outbox]),
                     "published": _json(keys),
                     "ended": list(ended),
+                    "registered": registered,
                     "events": _json(events),
                 },
                 prepare=True,
             )
             if erased:
                 conn.execute(_REDACT, (erased,))
+                forget(conn, erased)
         return None
 
     def announce(self, changed: Mapping[UUID, int]) -> None:

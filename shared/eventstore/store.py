@@ -44,13 +44,15 @@ class EventStore:
         *events: Event,
         causation_id: str | None = None,
         traceparent: str | None = None,
+        announced: bool = False,
         wait: float | None = None,
     ) -> None:
         """Commit consecutive events of one upload with their read model and outbox rows.
 
         Waits for the database for up to `wait` seconds (None: for ever). Raises ConflictError where somebody else was
         first, StoreUnavailableError where nothing was written in time. `traceparent` says whose trace it belongs to,
-        where nothing that runs here is traced.
+        where nothing that runs here is traced. With `announced` an upload is registered only while its announcement
+        stands, which goes with it; raises NotAnnouncedError otherwise.
         """
         rows: list[OutboxRow] = []
         with traces.append(events, traceparent):
@@ -59,7 +61,7 @@ class EventStore:
                 rows += rows_for(
                     event, causation_id=causation_id, traceparent=traceparent, publish_window=self._publish_window
                 )
-            await self._commits.append(events, rows, wait=wait)
+            await self._commits.append(events, rows, announced=announced, wait=wait)
 
     async def bring_check_forward(self, upload_id: UUID, *, by: dt.datetime) -> None:
         """Have the watch over a run look at it by then, if it was going to look later."""

@@ -10,7 +10,9 @@ from psycopg_pool import AsyncConnectionPool
 from shared.database.conninfo import conninfo_with_timeouts
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import GroupCommit
+from shared.eventstore.object_cleanups import ObjectCleanups
 from shared.eventstore.outbox import OutboxRow
+from shared.eventstore.pending_uploads import PendingUploads
 from shared.eventstore.store import EventStore
 from shared.eventstore.stream_reader import StreamReader
 from shared.operations.audit_log import AuditLog
@@ -31,6 +33,8 @@ class OperatorContext(msgspec.Struct, frozen=True):
     stream_reader: StreamReader
     jobs: ReplayJobs
     audit_log: AuditLog
+    announced: PendingUploads
+    cleanups: ObjectCleanups
 
 
 def operator_context(pool: AsyncConnectionPool, store: EventStore) -> OperatorContext:
@@ -42,6 +46,8 @@ def operator_context(pool: AsyncConnectionPool, store: EventStore) -> OperatorCo
         stream_reader=StreamReader(pool),
         jobs=ReplayJobs(pool),
         audit_log=AuditLog(pool),
+        announced=PendingUploads(pool),
+        cleanups=ObjectCleanups(pool),
     )
 
 

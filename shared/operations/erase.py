@@ -1,91 +1,73 @@
-"""Forgetting a person's upload: UploadErased, then the pictures.
+"""Forgetting a person's upload, registered or only announced: its right to be, then its objects.
 
-The event comes first: with it no run can begin, and nothing that a stage still finishes counts. Erasing again is the
-way on from anything that went wrong in between.
+The event (or the announcement's end) comes first: with it no run can begin, and nothing that a stage or a registration
+still finishes counts. In the same transaction a row of `object_cleanups` notes what is left to do, so that the janitor
+goes on from anything that went wrong in between.
 """
 
-import datetime as dt
-from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import msgspec
 
-from contracts.events import Event, ImageGenerated, PreviewWatermarked, ProcessingFailed, ResultStored
 from shared.clock import utc_now
 from shared.eventstore.group_commit import ConflictError
 from shared.operations.context import OperatorContext
-from shared.storage.keys import generated_key, incoming_key, preview_key, result_id, result_key
+from shared.operations.object_cleanup import ObjectCleaner
 from shared.storage.port import ObjectStore
 from shared.upload.decisions import erase
-from shared.upload.upload import Upload
+from shared.upload.errors import UploadNotFoundError
 
 WAIT = 5.0
 """Seconds that an erasure waits for the database."""
-LATE = dt.timedelta(minutes=5)
-"""How long after its run was ended a stage may still put a picture away; longer than any stage's time-out."""
 
 
 class Erased(msgspec.Struct, frozen=True, kw_only=True):
-    """What was erased. Where `again_at` is set, a stage may put one more picture away before then."""
+    """What was erased. With `looked_at_again` somebody may have been writing still, and the janitor looks once more."""
 
     upload_id: UUID
     pictures: int
-    again_at: dt.datetime | None
+    looked_at_again: bool
 
 
 async def erase_upload(
     context: OperatorContext, objects: ObjectStore, upload_id: UUID, *, by: str, reason: str
 ) -> Erased:
-    """Erase an upload's pictures and what names its person.
+    """Erase an upload's pictures and what names its person. Doing it again removes what has come since.
 
     Raises UploadNotFoundError, RunUnderWayError, StoreUnavailableError with nothing done, or ObjectStoreError with the
-    event recorded and pictures left.
+    erasure recorded and pictures left, for the janitor.
     """
-    upload = await _recorded(context, upload_id, by=by, reason=reason)
-    history = await context.store.history(upload_id, wait=WAIT)
-    details = {"uploadId": str(upload_id)}
-    noted = await context.audit_log.record(who=by, what="erase", why=reason, details=details)
-    keys = sorted(set(_keys(upload, history)))
-    pictures = 0
-    for key in keys:
-        pictures += await objects.head(key) is not None
-        await objects.delete(key)
+    noted = await _recorded(context, upload_id, by=by, reason=reason)
+    pictures, last = await ObjectCleaner(context.cleanups, context.stream_reader, objects).clean_one(upload_id)
     await context.audit_log.complete(noted, {"pictures": pictures})
-    ended = max((event.occurred_at for event in history if isinstance(event, ProcessingFailed)), default=None)
-    again_at = ended + LATE if ended is not None and ended + LATE > utc_now() else None
-    return Erased(upload_id=upload_id, pictures=pictures, again_at=again_at)
+    return Erased(upload_id=upload_id, pictures=pictures, looked_at_again=not last)
 
 
-async def _recorded(context: OperatorContext, upload_id: UUID, *, by: str, reason: str) -> Upload:
+async def _recorded(context: OperatorContext, upload_id: UUID, *, by: str, reason: str) -> int:
+    """Record the erasure, and who asked for it and why; return the id of that note."""
     while True:
-        upload = await context.store.load(upload_id, wait=WAIT)
-        event = erase(upload, requested_by=by, reason=reason, now=utc_now())
-        if event is None:
-            return upload
         try:
-            await context.store.append(event, wait=WAIT)
+            await _erase_registered(context, upload_id, by=by, reason=reason)
         except ConflictError:
             continue
-        return upload
+        except UploadNotFoundError:
+            noted = await context.announced.withdraw(upload_id, who=by, why=reason)
+            if noted is not None:
+                return noted
+            # Registered meanwhile? Or withdrawn before, by an erasure that did not get to its end?
+            if await _registered(context, upload_id):
+                continue
+            if not await context.cleanups.knows(upload_id):
+                raise
+        return await context.audit_log.record(who=by, what="erase", why=reason, details={"uploadId": str(upload_id)})
 
 
-def _keys(upload: Upload, history: Sequence[Event]) -> Iterator[str]:
-    """Name every object that the upload has, or that a stage left behind without saying so."""
-    yield upload.original_key
-    yield incoming_key(upload.id)
-    for event in history:
-        match event:
-            case ImageGenerated():
-                yield event.generated_key
-            case ResultStored():
-                yield event.result_key
-                yield preview_key(upload.id, event.result_id)
-            case PreviewWatermarked():
-                yield event.preview_key
-    if upload.workflow_run_id is None:
-        return
-    for generation in range(1, upload.generations + 2):
-        result = result_id(upload.workflow_run_id, generation)
-        yield generated_key(upload.id, upload.workflow_run_id, generation)
-        yield result_key(upload.id, result)
-        yield preview_key(upload.id, result)
+async def _erase_registered(context: OperatorContext, upload_id: UUID, *, by: str, reason: str) -> None:
+    upload = await context.store.load(upload_id, wait=WAIT)
+    event = erase(upload, requested_by=by, reason=reason, now=utc_now())
+    if event is not None:
+        await context.store.append(event, wait=WAIT)
+
+
+async def _registered(context: OperatorContext, upload_id: UUID) -> bool:
+    return bool(await context.store.history(upload_id, wait=WAIT))

@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import Stage, Status
+from shared.projection.uploads import ERASED
 from shared.read_model.batch_loader import BatchLoader
 from shared.upload.upload import Upload
 
@@ -37,6 +38,11 @@ class UploadRow(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     created_at: dt.datetime
     updated_at: dt.datetime
+
+    @property
+    def erased(self) -> bool:
+        """Return whether the upload was erased: then nobody is its owner any more."""
+        return self.session_token_digest == ERASED
 
     def pending_upload(self) -> Upload:
         """Return the aggregate as far as starting a run looks at it, sparing a read of the stream.

@@ -31,6 +31,7 @@ from shared.upload.errors import (
     RetryableFailure,
     RunUnderWayError,
     StageFailure,
+    UploadNotFoundError,
 )
 from shared.upload.saga import RUN_DEADLINE, SAGA, STAGES
 from shared.upload.upload import Upload
@@ -39,7 +40,12 @@ E = TypeVar("E", bound=RunEvent)
 
 
 def request_processing(upload: Upload, *, workflow_run_id: UUID, now: dt.datetime) -> ProcessingRequested:
-    """Start the one run of a pending upload. Raises AlreadyProcessingError once that was done."""
+    """Start the one run of a pending upload. Raises AlreadyProcessingError once that was done.
+
+    Raises UploadNotFoundError where it was erased.
+    """
+    if upload.erased:
+        raise UploadNotFoundError(upload.id)
     if upload.status is not Status.PENDING:
         raise AlreadyProcessingError(upload.id, upload.status, upload.workflow_run_id)
     return ProcessingRequested(

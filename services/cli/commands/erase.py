@@ -20,7 +20,10 @@ from shared.upload.errors import RunUnderWayError, UploadNotFoundError
 @reason_option
 @by_option
 def erase(upload_id: UUID, yes: bool, reason: str | None, by: str) -> None:  # noqa: FBT001 — click's way
-    """Erase an upload: its pictures, and the e-mail wherever it is kept. Its run's events stay, naming nobody."""
+    """Erase an upload: its pictures, and the e-mail wherever it is kept. Its run's events stay, naming nobody.
+
+    An upload that is announced and not registered yet is erased likewise, and cannot be registered any more.
+    """
     why = reason_or_ask(reason)
     confirm_or_exit(f"Erase upload {upload_id} for good?", yes=yes)
 
@@ -36,7 +39,8 @@ def erase(upload_id: UUID, yes: bool, reason: str | None, by: str) -> None:  # n
     except (UploadNotFoundError, RunUnderWayError) as refused:
         raise click.ClickException(str(refused)) from refused
     except ObjectStoreError as error:
-        raise click.ClickException(f"the upload is forgotten, but its pictures are still there: {error}") from error
+        left = f"the upload is forgotten; its pictures go once the object store answers a gateway again: {error}"
+        raise click.ClickException(left) from error
     click.echo(f"upload {upload_id} is erased: {erased.pictures} pictures deleted")
-    if erased.again_at is not None:
-        click.echo(f"its run has just ended; erase it again after {erased.again_at:%H:%M} UTC for what comes late")
+    if erased.looked_at_again:
+        click.echo("what its client or a stage may still write within minutes, a gateway removes")

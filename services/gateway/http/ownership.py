@@ -22,7 +22,7 @@ UploadId = Annotated[str, PathParameter(name="uploadId", description="The upload
 async def own_upload(reads: UploadQueries, upload_id: UUID, token: str, *, wait: float = READ_DEADLINE) -> UploadRow:
     """Return the row of an upload to its owner. Raises UploadNotFoundError, then InvalidSessionTokenError."""
     row = await with_deadline(lambda: reads.get(upload_id), wait)
-    if row is None:
+    if row is None or row.erased:
         raise UploadNotFoundError(upload_id)
     check_token(token, row.session_token_digest)
     return row

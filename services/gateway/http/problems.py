@@ -16,6 +16,7 @@ from psycopg_pool import PoolTimeout
 from contracts.events import Status
 from contracts.http import Problem
 from shared.eventstore.group_commit import StoreUnavailableError
+from shared.eventstore.personal_data import NotAnnouncedError
 from shared.imaging import CpuBusyError, ImageRefused
 from shared.storage.port import ObjectStoreError
 from shared.upload.errors import AlreadyProcessingError, NotReplayableError, UploadNotFoundError
@@ -95,7 +96,15 @@ _BY_STATUS = {
     413: ("REQUEST_TOO_LARGE", "The request is too large"),
 }
 _IMAGE_STATUS = {"IMAGE_TOO_LARGE": 413, "UNSUPPORTED_IMAGE": 415}
-_AWAY = (OperationalError, PoolTimeout, TimeoutError, StoreUnavailableError, ObjectStoreError, CpuBusyError)
+_AWAY = (
+    OperationalError,
+    PoolTimeout,
+    TimeoutError,
+    StoreUnavailableError,
+    NotAnnouncedError,
+    ObjectStoreError,
+    CpuBusyError,
+)
 
 # What says all of itself by its type.
 _PLAIN: dict[type[Exception], _Answer] = {

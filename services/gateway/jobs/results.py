@@ -40,7 +40,7 @@ async def get_result(result_id: ResultId, session_token: SessionToken, reads: Re
     except ValueError:
         raise ResultNotFoundError from None
     row = await with_deadline(lambda: reads.by_result(wanted))
-    if row is None or row.status != Status.COMPLETED or row.preview_key is None:
+    if row is None or row.erased or row.status != Status.COMPLETED or row.preview_key is None:
         raise ResultNotFoundError
     check_token(session_token, row.session_token_digest)
     return Result(

@@ -1,5 +1,6 @@
 """POST /api/uploads: a photo comes in, is looked at, put away and registered. Nothing is spent on it yet."""
 
+import datetime as dt
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import uuid_utils.compat
 from litestar import Request, post
 
 from contracts.http import MAX_IMAGE_BYTES, UploadCreated
-from services.gateway.dependencies import Cpu, Objects, Store
+from services.gateway.dependencies import Announced, Cpu, Objects, Store
 from services.gateway.http.bodies import UploadForm
+from services.gateway.http.deadlines import with_deadline
 from services.gateway.http.problems import InvalidRequestError
 from services.gateway.http.rate_limits import upload_rate
 from services.gateway.http.sessions import digest, new_token
@@ -22,6 +24,8 @@ from shared.storage.keys import original_key
 
 FORM_BYTES = 64 * 1024
 """What a form has around its file, at most."""
+PUT_AWAY = dt.timedelta(hours=1)
+"""How long a photo may take from here to the object store and its registration; afterwards it is removed."""
 
 
 @post(
@@ -47,7 +51,9 @@ FORM_BYTES = 64 * 1024
         "UNAVAILABLE",
     ),
 )
-async def create_upload(request: Request[Any, Any, Any], store: Store, objects: Objects, cpu: Cpu) -> UploadCreated:
+async def create_upload(
+    request: Request[Any, Any, Any], store: Store, announced: Announced, objects: Objects, cpu: Cpu
+) -> UploadCreated:
     """Register an upload and return its session token, this once. What the header of the file shows is refused here."""
     upload_id, token = uuid_utils.compat.uuid7(), new_token()
     key = original_key(upload_id)
@@ -61,10 +67,12 @@ async def create_upload(request: Request[Any, Any, Any], store: Store, objects: 
         if form.image_bytes > MAX_IMAGE_BYTES:
             raise ImageRefused(Refusal.IMAGE_TOO_LARGE, "The file is larger than 50 MB.")
         header: ImageHeader = await cpu.run(read_header, path)
+        # Before the bytes, so that a crash leaves none that nobody knows of.
+        await with_deadline(lambda: announced.add_unnamed(upload_id, lifetime=PUT_AWAY))
         await objects.put_file(key, path, header.content_type)
     event = registered(upload_id, key, header, email=email, token_digest=digest(token), size_bytes=form.image_bytes)
     try:
-        await store.append(event, wait=STORE_WAIT)
+        await store.append(event, announced=True, wait=STORE_WAIT)
     except Exception:
         # Perhaps the event was written and only the answer lost; but nobody has its token, so nobody misses the bytes.
         await objects.delete(key)

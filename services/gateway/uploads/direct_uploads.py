@@ -15,6 +15,7 @@ from services.gateway.uploads.registration import STORE_WAIT, registered
 from shared.cpu_pool import CpuPool
 from shared.eventstore.group_commit import ConflictError
 from shared.eventstore.pending_uploads import PendingUpload, PendingUploads
+from shared.eventstore.personal_data import NotAnnouncedError
 from shared.eventstore.store import EventStore
 from shared.imaging import ImageHeader, ImageRefused, Refusal, read_header
 from shared.read_model.queries import UploadQueries
@@ -60,6 +61,8 @@ class DirectUploads:
         Raises UploadNotFoundError, InvalidSessionTokenError, UploadIncompleteError, ImageRefused.
         """
         row = await with_deadline(lambda: self._reads.get(upload_id))
+        if row is not None and row.erased:
+            raise UploadNotFoundError(upload_id)
         if row is not None:
             check_token(token, row.session_token_digest)
             return Status(row.status)
@@ -68,7 +71,7 @@ class DirectUploads:
             raise UploadNotFoundError(upload_id)
         check_token(token, announced.session_token_digest)
         await self._register(announced)
-        # Its announcement stays: until the URL expires, the client may write there again, for the janitor to find.
+        # Until the URL expires, the client may write there again: the janitor looks once more after that.
         await self._drop(incoming_key(upload_id))
         return Status.PENDING
 
@@ -88,7 +91,11 @@ class DirectUploads:
             size_bytes=announced.size_bytes,
         )
         try:
-            await self._store.append(event, wait=STORE_WAIT)
+            await self._store.append(event, announced=True, wait=STORE_WAIT)
+        except NotAnnouncedError:
+            # Erased, or too late, while we looked. What a crash here leaves, the janitor finds.
+            await self._drop(key)
+            raise UploadNotFoundError(announced.id) from None
         except ConflictError:
             # Somebody else completed it meanwhile, with a copy of their own. After any other error this copy stays: it
             # may be the one that the next try finds registered.

@@ -1,48 +1,61 @@
-"""Removes what nobody came back for: announced uploads that never came, and callers who have long been quiet."""
+"""Does what nobody comes back for: announced uploads that never came, objects to be removed, callers gone quiet."""
 
 import asyncio
-import datetime as dt
 import random
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
+from shared.bootstrap import Runtime
 from shared.database.rate_limits import RateLimits
+from shared.eventstore.group_commit import StoreUnavailableError
+from shared.eventstore.object_cleanups import ObjectCleanups
 from shared.eventstore.pending_uploads import PendingUploads
-from shared.storage.keys import incoming_key
-from shared.storage.port import ObjectStore, ObjectStoreError
+from shared.eventstore.stream_reader import StreamReader
+from shared.operations.object_cleanup import ObjectCleaner
+from shared.storage.port import ObjectStoreError
 
 log = structlog.get_logger(__name__)
 
 EVERY = 60.0
 """Seconds between rounds, give or take a quarter."""
-LATE = dt.timedelta(minutes=10)
-"""How long after an announcement expired a write that began in time may still end."""
 BATCH = 100
+"""Rows that one transaction removes."""
+
+Chore = Callable[[], Awaitable[None]]
 
 
 class Janitor:
-    """Goes round for ever. Any number of gateways may have one: all it does can be done twice."""
+    """Goes round its chores for ever. Any number of gateways may have one: all they do can be done twice."""
 
-    def __init__(self, pending: PendingUploads, counts: RateLimits, objects: ObjectStore) -> None:
-        self._pending = pending
-        self._counts = counts
-        self._objects = objects
+    def __init__(self, chores: Mapping[str, Chore]) -> None:
+        self._chores = chores
 
     async def run(self) -> None:
         """Go round until cancelled."""
         while True:
             await asyncio.sleep(EVERY * random.uniform(0.75, 1.25))
-            try:
-                await self.round()
-            except (DatabaseError, PoolTimeout, ObjectStoreError) as error:
-                log.warning("janitor_postponed", error=type(error).__name__)
+            await self.round()
 
-    async def round(self, *, late: dt.timedelta = LATE) -> None:
-        """Remove all that is due. The object goes before the row that leads to it."""
-        await self._counts.forget()
-        while expired := await self._pending.expired(since=late, limit=BATCH):
-            for upload_id in expired:
-                await self._objects.delete(incoming_key(upload_id))
-                await self._pending.remove(upload_id)
+    async def round(self) -> None:
+        """Do each chore once. One that cannot be done now does not keep the others from it."""
+        for name, chore in self._chores.items():
+            try:
+                await chore()
+            except (DatabaseError, PoolTimeout, ObjectStoreError, StoreUnavailableError) as error:
+                log.warning("janitor_postponed", chore=name, error=type(error).__name__)
+
+
+def janitor_of(runtime: Runtime) -> Janitor:
+    """Return the janitor over a process's parts."""
+    pool = runtime.pool
+    announced = PendingUploads(pool)
+    cleaner = ObjectCleaner(ObjectCleanups(pool), StreamReader(pool), runtime.objects)
+
+    async def expire() -> None:
+        while await announced.expire(BATCH):
+            pass
+
+    return Janitor({"callers": RateLimits(pool).forget, "announcements": expire, "objects": cleaner.round})

@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from services.gateway.uploads.janitor import Janitor
-from shared.database.rate_limits import RateLimits
+from shared.eventstore.object_cleanups import ObjectCleanups
 from shared.eventstore.pending_uploads import PendingUploads
+from shared.eventstore.stream_reader import StreamReader
+from shared.operations.object_cleanup import ObjectCleaner
 from shared.storage.local import LocalObjectStore
 from tests.integration.gateway.gateways import PHOTO, problem
 from tests.photos import a_png, a_png_that_claims
@@ -191,10 +192,12 @@ async def test_what_nobody_came_back_for_is_removed_with_its_object(gateway):
     problem(complete(gateway, forgotten), 404, "UPLOAD_NOT_FOUND")
     store = LocalObjectStore(gateway.stack.folder / "objects", gateway.url)
     async with AsyncConnectionPool(url, open=False, min_size=1, kwargs={"autocommit": True}) as pool:
-        janitor = Janitor(PendingUploads(pool), RateLimits(pool), store)
-        await janitor.round(late=dt.timedelta(hours=2))
+        announced, cleaner = PendingUploads(pool), ObjectCleaner(ObjectCleanups(pool), StreamReader(pool), store)
+        assert await announced.expire(10, late=dt.timedelta(hours=2)) == 0
+        await cleaner.round()
         assert f"incoming/{forgotten['uploadId']}" in objects(gateway)
-        await janitor.round()
+        assert await announced.expire(10) == 1
+        await cleaner.round()
     names = objects(gateway)
     assert f"incoming/{forgotten['uploadId']}" not in names
     assert f"incoming/{kept['uploadId']}" in names
