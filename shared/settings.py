@@ -110,6 +110,16 @@ class Gateway(_FromEnvironment, frozen=True, kw_only=True):
         return _listed(self.trusted_proxies)
 
 
+class Retention(_FromEnvironment, frozen=True, kw_only=True):
+    """How long uploads are kept, in days from when they came; 0 for ever. A run under way is never cut short.
+
+    `retention_unstarted_days` is for those that were never started, `retention_days` for all.
+    """
+
+    retention_unstarted_days: Annotated[float, msgspec.Meta(ge=0, le=36_500)] = 7
+    retention_days: Annotated[float, msgspec.Meta(ge=0, le=36_500)] = 0
+
+
 class Generator(_FromEnvironment, frozen=True, kw_only=True):
     """Who draws. A call takes up to `generator_timeout` seconds and is leased for a little longer.
 
@@ -156,6 +166,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     analytics: Analytics
     operators: Operators
     telemetry: Telemetry = Telemetry()
+    retention: Retention = Retention()
     warnings: tuple[str, ...] = ()
 
 
@@ -172,6 +183,7 @@ def load(environ: Mapping[str, str], *, data_dir: Path = Path(".darkroom")) -> S
         analytics=_read(Analytics, environ, problems),
         operators=_read(Operators, environ, problems),
         telemetry=_read(Telemetry, environ, problems),
+        retention=_read(Retention, environ, problems),
     )
     problems += _wrong(settings)
     production = settings.process.environment == "production"

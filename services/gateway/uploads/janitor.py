@@ -1,4 +1,4 @@
-"""Does what nobody comes back for: announced uploads that never came, objects to be removed, callers gone quiet."""
+"""Ends what nobody comes back for: announcements, uploads whose time is over, their objects, callers gone quiet."""
 
 import asyncio
 import random
@@ -14,7 +14,9 @@ from shared.eventstore.group_commit import StoreUnavailableError
 from shared.eventstore.object_cleanups import ObjectCleanups
 from shared.eventstore.pending_uploads import PendingUploads
 from shared.eventstore.stream_reader import StreamReader
+from shared.operations.kept_uploads import KeptUploads
 from shared.operations.object_cleanup import ObjectCleaner
+from shared.operations.retention import Retention, rules_of
 from shared.storage.port import ObjectStoreError
 
 log = structlog.get_logger(__name__)
@@ -58,4 +60,15 @@ def janitor_of(runtime: Runtime) -> Janitor:
         while await announced.expire(BATCH):
             pass
 
-    return Janitor({"callers": RateLimits(pool).forget, "announcements": expire, "objects": cleaner.round})
+    days = runtime.settings.retention
+    retention = Retention(
+        KeptUploads(pool), runtime.store, rules_of(days.retention_unstarted_days, days.retention_days)
+    )
+    return Janitor(
+        {
+            "callers": RateLimits(pool).forget,
+            "announcements": expire,
+            "retention": retention.round,
+            "objects": cleaner.round,
+        }
+    )
