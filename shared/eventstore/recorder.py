@@ -91,12 +91,14 @@ def _write(*, removes: bool, ends: bool, registers: bool) -> str:
     return f"WITH {', '.join(parts)} {_EVENTS}"
 
 
-# The one change ever made to a stored event: it names a person who asked to be forgotten. In the same transaction as
-# UploadErased, so that a rebuild at any time gives the rows that are there.
+# The one change ever made to stored events: they name a person who asked to be forgotten, or tell their photo by its
+# digest. In the same transaction as UploadErased, so that a rebuild at any time gives the rows that are there.
 _REDACT = """
-UPDATE upload_events SET state = convert_to(
-    (convert_from(state, 'UTF8')::jsonb || '{"email": "", "session_token_digest": ""}')::text, 'UTF8'
-) WHERE originator_id = ANY (%b::uuid[]) AND topic = 'UploadRegistered'
+UPDATE upload_events SET state = convert_to((convert_from(state, 'UTF8')::jsonb || CASE topic
+    WHEN 'UploadRegistered' THEN '{"email": "", "session_token_digest": ""}'::jsonb
+    ELSE '{"sha256": ""}'::jsonb
+END)::text, 'UTF8')
+WHERE originator_id = ANY (%b::uuid[]) AND topic IN ('UploadRegistered', 'ImageValidated')
 """
 
 _ANNOUNCE = """
