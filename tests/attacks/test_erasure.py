@@ -1,8 +1,9 @@
 """Erasure forgets nothing: whatever died, raced or was away, what is erased is gone from database and object store.
 
-Seen before: `pending_uploads` kept e-mail and token digest of a completed upload for 40 minutes; a kill during
-`complete` left a first copy for ever, and one during `POST /api/uploads` the photo; an announced upload could not be
-erased at all.
+Seen before: an announced upload could not be erased at all; `pending_uploads` kept e-mail and token digest of a
+completed upload for 40 minutes. With 40 uploads announced and a kill at each of the 18 steps of `complete`, 36 erasures
+were refused, 40 e-mails stayed, and 10 copies were left for ever. Of 8 kills during `POST /api/uploads` 4 left a photo
+that nobody knew of.
 """
 
 import asyncio

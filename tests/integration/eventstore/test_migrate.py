@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -136,3 +137,31 @@ def test_a_password_of_any_characters_and_a_name_with_a_hyphen_work(postgres, em
 def _as(url, user, password):
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{user}:{password}@{rest.rpartition('@')[2]}"
+
+
+def test_an_upload_registered_before_its_announcement_went_with_it_leaves_its_email_only_in_its_stream(
+    empty_database_url,
+):
+    folder = ROOT / "shared/database/migrations"
+    registered, announced, erased = uuid4(), uuid4(), uuid4()
+    with psycopg.connect(empty_database_url, autocommit=True) as conn:
+        for name in MIGRATIONS[: MIGRATIONS.index("0007_object_cleanups_and_retention")]:
+            conn.execute((folder / f"{name}.sql").read_text())
+        for each in (registered, announced):
+            conn.execute(
+                "INSERT INTO pending_uploads VALUES (%s, 'ann@example.com', 'd', 'image/png', 1, now() + interval '1 h')",
+                (each,),
+            )
+        for each, email in ((registered, "ann@example.com"), (erased, "")):
+            conn.execute(
+                "INSERT INTO uploads (id, email, progress, version, updated_at) VALUES (%s, %s, 0, 1, now())",
+                (each, email),
+            )
+
+        conn.execute((folder / "0007_object_cleanups_and_retention.sql").read_text())
+
+        assert conn.execute("SELECT id FROM pending_uploads").fetchall() == [(announced,)]
+        looked_at = "SELECT upload_id, due_at > now() + interval '1 hour' FROM object_cleanups"
+        assert conn.execute(looked_at).fetchall() == [(registered, True)]
+        kept = "SELECT upload_id, started, since > now() - interval '1 minute' FROM kept_uploads"
+        assert conn.execute(kept).fetchall() == [(registered, False, True)]
