@@ -111,7 +111,12 @@ class DirectUploads:
         if sent is None or (sent.size_bytes, sent.content_type) != (announced.size_bytes, announced.content_type):
             raise UploadIncompleteError("What was sent is not of the announced size and type.")
         async with self._read_back:
-            header: ImageHeader = await self._cpu.run(read_header, await self._objects.get(key))
+            try:
+                data = await self._objects.get(key)
+            except ObjectMissingError:
+                # The upload was erased while we looked: its copy went with it.
+                raise UploadNotFoundError(announced.id) from None
+            header: ImageHeader = await self._cpu.run(read_header, data)
         if header.content_type != announced.content_type:
             message = f"The file is {header.content_type}, and {announced.content_type} was announced."
             raise ImageRefused(Refusal.UNSUPPORTED_IMAGE, message)

@@ -149,7 +149,8 @@ def test_an_upload_registered_before_its_announcement_went_with_it_leaves_its_em
             conn.execute((folder / f"{name}.sql").read_text())
         for each in (registered, announced):
             conn.execute(
-                "INSERT INTO pending_uploads VALUES (%s, 'ann@example.com', 'd', 'image/png', 1, now() + interval '1 h')",
+                "INSERT INTO pending_uploads"
+                " VALUES (%s, 'ann@example.com', 'd', 'image/png', 1, now() + interval '1 hour')",
                 (each,),
             )
         for each, email in ((registered, "ann@example.com"), (erased, "")):
