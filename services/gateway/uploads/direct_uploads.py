@@ -60,20 +60,29 @@ class DirectUploads:
 
         Raises UploadNotFoundError, InvalidSessionTokenError, UploadIncompleteError, ImageRefused.
         """
-        row = await with_deadline(lambda: self._reads.get(upload_id))
-        if row is not None and row.erased:
-            raise UploadNotFoundError(upload_id)
-        if row is not None:
-            check_token(token, row.session_token_digest)
-            return Status(row.status)
+        if (status := await self._registered(upload_id, token)) is not None:
+            return status
         announced = await with_deadline(lambda: self._pending.get(upload_id))
         if announced is None:
+            # Somebody else may have completed it between the two looks: then its announcement went with that.
+            if (status := await self._registered(upload_id, token)) is not None:
+                return status
             raise UploadNotFoundError(upload_id)
         check_token(token, announced.session_token_digest)
         await self._register(announced)
         # Until the URL expires, the client may write there again: the janitor looks once more after that.
         await self._drop(incoming_key(upload_id))
         return Status.PENDING
+
+    async def _registered(self, upload_id: UUID, token: str) -> Status | None:
+        """Return the status of a registered upload to its owner, None where it is not registered."""
+        row = await with_deadline(lambda: self._reads.get(upload_id))
+        if row is None:
+            return None
+        if row.erased:
+            raise UploadNotFoundError(upload_id)
+        check_token(token, row.session_token_digest)
+        return Status(row.status)
 
     async def _register(self, announced: PendingUpload) -> None:
         key = checked_key(announced.id, uuid_utils.compat.uuid7())
