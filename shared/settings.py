@@ -91,11 +91,13 @@ class Objects(_FromEnvironment, frozen=True, kw_only=True):
 class Gateway(_FromEnvironment, frozen=True, kw_only=True):
     """Who may call the gateway, and how often. Rates are calls a minute and client, 0 for no limit.
 
-    `cors_origins` and `trusted_proxies` (addresses or networks) are separated by commas.
+    `cors_origins` and `trusted_proxies` (addresses or networks) are separated by commas. `trusted_proxy_hops` is how
+    many such proxies a request passes, one after the other, at most.
     """
 
     cors_origins: str = ""
     trusted_proxies: str = ""
+    trusted_proxy_hops: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     rate_limit_uploads: Annotated[int, msgspec.Meta(ge=0)] | None = None
     rate_limit_process: Annotated[int, msgspec.Meta(ge=0)] | None = None
 

@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 
 from services.gateway.dependencies import JobDependencies, as_dependencies
 from services.gateway.health import live, ready
+from services.gateway.http.client_address import Clients
 from services.gateway.http.problems import problem_response
 from services.gateway.http.rate_limits import CallLimits
 from services.gateway.jobs.events import stream_status
@@ -70,10 +71,11 @@ def create_app(runtime: Runtime, changes: ChangeListener) -> ASGIApp:
     """Build the ASGI application over a process's parts."""
     reads = UploadQueries(runtime.pool)
     local = isinstance(runtime.objects, LocalObjectStore)
+    clients = Clients(runtime.settings.gateway)
     app = Litestar(
         route_handlers=[*API, *page_routes, *([get_object, put_object] if local else []), ops_routes(runtime)],
         dependencies=as_dependencies(_dependencies(runtime, changes, reads)),
-        state=State({"limits": CallLimits(RateLimits(runtime.pool), runtime.settings.gateway)}),
+        state=State({"limits": CallLimits(RateLimits(runtime.pool), runtime.settings.gateway, clients)}),
         exception_handlers={Exception: problem_response, NotFoundException: nothing_here},
         request_max_body_size=JSON_BODY_BYTES,
         cors_config=_cors(runtime.settings),

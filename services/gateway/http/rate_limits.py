@@ -5,7 +5,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from services.gateway.http.checks import AnyRequest
-from services.gateway.http.client_address import client_of, networks
+from services.gateway.http.client_address import Clients
 from services.gateway.http.deadlines import READ_DEADLINE, with_deadline
 from services.gateway.http.problems import RateLimitedError, WorkflowTriggerError
 from shared.database.rate_limits import RateLimits
@@ -20,9 +20,9 @@ START_CHECK_WAIT = 0.5
 class CallLimits:
     """One gateway's limits. Without the database no call is let through: nothing could be done with it anyway."""
 
-    def __init__(self, counts: RateLimits, settings: Gateway) -> None:
+    def __init__(self, counts: RateLimits, settings: Gateway, clients: Clients) -> None:
         self._counts = counts
-        self._trusted = networks(settings.proxies)
+        self._clients = clients
         self._a_minute = {"uploads": settings.rate_limit_uploads or 0, "process": settings.rate_limit_process or 0}
 
     async def check(self, what: str, request: AnyRequest, *, wait: float = READ_DEADLINE) -> None:
@@ -30,15 +30,11 @@ class CallLimits:
         a_minute = self._a_minute[what]
         if not a_minute:
             return
-        client = self._client(request)
+        client = self._clients.of(request)
         seconds = await with_deadline(lambda: self._counts.take(f"{what} {client}", a_minute), wait)
         if seconds:
             log.info("rate_limited", what=what)
             raise RateLimitedError(seconds)
-
-    def _client(self, request: AnyRequest) -> str:
-        peer = request.client.host if request.client else ""
-        return client_of(peer, request.headers.getall("X-Forwarded-For", []), self._trusted)
 
 
 async def upload_rate(request: AnyRequest) -> None:

@@ -16,8 +16,6 @@ PROXIES = networks(["10.0.0.0/8", "2001:db8:1::/48"])
         ("10.0.0.1", ["198.51.100.7"], "198.51.100.7"),
         ("10.0.0.1", ["6.6.6.6, 198.51.100.7"], "198.51.100.7"),
         ("10.0.0.1", ["6.6.6.6", "198.51.100.7"], "198.51.100.7"),
-        ("10.0.0.1", ["6.6.6.6, 198.51.100.7, 10.2.3.4"], "198.51.100.7"),
-        ("10.0.0.1", ["10.9.9.9, 10.2.3.4"], "10.9.9.9"),
         ("10.0.0.1", ["6.6.6.6, rubbish"], "10.0.0.1"),
         ("10.0.0.1", [""], "10.0.0.1"),
         ("10.0.0.1", ["198.51.100.7:4711"], "10.0.0.1"),
@@ -29,6 +27,36 @@ PROXIES = networks(["10.0.0.0/8", "2001:db8:1::/48"])
 )
 def test_the_client_is_the_last_hop_that_is_no_proxy_of_ours(peer, forwarded, client):
     assert client_of(peer, forwarded, PROXIES) == client
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "forwarded", "client"),
+    [
+        (1, "10.0.0.1", ["6.6.6.6, 10.2.3.4"], "10.2.3.4"),
+        (1, "10.0.0.1", ["6.6.6.6", "10.2.3.4"], "10.2.3.4"),
+        (2, "10.0.0.1", ["198.51.100.7, 10.2.3.4"], "198.51.100.7"),
+        (2, "10.0.0.1", ["6.6.6.6, 198.51.100.7, 10.2.3.4"], "198.51.100.7"),
+        (2, "10.0.0.1", ["6.6.6.6, 10.9.9.9, 10.2.3.4"], "10.9.9.9"),
+        (3, "10.0.0.1", ["198.51.100.7"], "198.51.100.7"),
+    ],
+)
+def test_no_more_hops_are_believed_than_there_are_proxies(proxies, peer, forwarded, client):
+    assert client_of(peer, forwarded, PROXIES, proxies) == client
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded"),
+    [
+        ("2001:db8:aaaa:bbbb::1", []),
+        ("2001:db8:aaaa:bbbb:ffff:ffff:ffff:ffff", []),
+        ("2001:db8:aaaa:bbbb::1%eth0", []),
+        ("10.0.0.1", ["2001:db8:aaaa:bbbb::7"]),
+        ("10.0.0.1", ["2001:0DB8:AAAA:BBBB:0::8"]),
+        ("10.0.0.1", ["2001:db8:aaaa:bbbb::9%1"]),
+    ],
+)
+def test_every_address_of_an_ipv6_network_is_one_client(peer, forwarded):
+    assert client_of(peer, forwarded, PROXIES) == "2001:db8:aaaa:bbbb::/64"
 
 
 def test_without_trusted_proxies_nobody_is_believed():
