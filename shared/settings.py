@@ -92,12 +92,13 @@ class Gateway(_FromEnvironment, frozen=True, kw_only=True):
     """Who may call the gateway, and how often. Rates are calls a minute and client, 0 for no limit.
 
     `cors_origins` and `trusted_proxies` (addresses or networks) are separated by commas. `trusted_proxy_hops` is how
-    many such proxies a request passes, one after the other, at most.
+    many such proxies a request passes, one after the other, at most. `upload_timeout`: seconds that a body may take.
     """
 
     cors_origins: str = ""
     trusted_proxies: str = ""
     trusted_proxy_hops: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    upload_timeout: Seconds = 600.0
     rate_limit_uploads: Annotated[int, msgspec.Meta(ge=0)] | None = None
     rate_limit_process: Annotated[int, msgspec.Meta(ge=0)] | None = None
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, SerializationException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, SerializationException, ValidationException
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
@@ -51,6 +51,10 @@ class UploadIncompleteError(Exception):
 
 class SignatureMismatchError(Exception):
     """The URL does not allow this write, or not any more."""
+
+
+class ClientGoneError(Exception):
+    """The client left before its request was complete. Nobody reads the answer; its status is what is counted."""
 
 
 class LengthRequiredError(Exception):
@@ -117,6 +121,7 @@ _PLAIN: dict[type[Exception], _Answer] = {
     SignatureMismatchError: _Answer(
         403, "SIGNATURE_MISMATCH", "Not allowed", "The URL does not allow this upload, or it has expired."
     ),
+    ClientGoneError: _Answer(499, "CLIENT_GONE", "The client has gone", "The request did not come in to its end."),
     LengthRequiredError: _Answer(411, "LENGTH_REQUIRED", "Length required", "The request needs a Content-Length."),
 }
 # What says the rest in a sentence of ours.
@@ -129,6 +134,10 @@ _TOLD: dict[type[Exception], tuple[int, str, str]] = {
 
 def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Answer with the problem that an exception is. One that nobody foresaw is logged, and says nothing of itself."""
+    if isinstance(error, InternalServerException) and request.scope["state"].get("client_gone"):
+        # What Litestar raises for a body that broke off. A client may leave when it likes: that is no fault.
+        error = ClientGoneError()
+        log.debug("client_gone", method=request.method, path=request.url.path)
     answer = _answer(error)
     if answer.code == UNFORESEEN:
         log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)

@@ -51,7 +51,7 @@ def with_headers(app: ASGIApp, settings: Settings) -> ASGIApp:
             await send(message)
 
         with logs.of_request(request_id):
-            body = MinimumRateBody(scope, receive)
+            body = MinimumRateBody(scope, receive, settings.gateway.upload_timeout)
             try:
                 await app(scope, body.receive, _for_head(scope, send_with_timeout(send_on)))
                 await body.discard()

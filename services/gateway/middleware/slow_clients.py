@@ -9,7 +9,9 @@ from litestar.types.asgi_types import ReceiveMessage
 FIRST_BYTES = 15.0
 """Seconds that a client has before its body must keep pace."""
 PACE = 16 * 1024
-"""Bytes a second that a body has to come in at, on the whole: 50 MB may take 55 minutes, a trickle may not."""
+"""Bytes a second that a body has to come in at: half of what a telephone on 256 kbit/s manages."""
+CREDIT = 20.0
+"""Most seconds without a byte, however much came before: a client that sent fast may not hold on to it for long."""
 LINGER = 20.0
 """Seconds that a client may go on sending a body which was answered already."""
 READER_WAIT = 30.0
@@ -26,12 +28,18 @@ class SlowClientError(HTTPException):
 
 
 class MinimumRateBody:
-    """A request's body, which has to come in at a pace. After it, `receive` only waits for the client to leave."""
+    """A request's body, which has to come in at a pace. After it, `receive` only waits for the client to leave.
 
-    def __init__(self, scope: HTTPScope, receive: Receive) -> None:
+    Each byte moves the deadline on by its share of a second, but never beyond `CREDIT` from now, nor beyond `limit`
+    seconds from the beginning.
+    """
+
+    def __init__(self, scope: HTTPScope, receive: Receive, limit: float) -> None:
+        self._scope = scope
         self._receive = receive
-        self._began = asyncio.get_running_loop().time()
-        self._received = 0
+        self._now = asyncio.get_running_loop().time
+        self._end = self._now() + limit
+        self._deadline = min(self._now() + FIRST_BYTES, self._end)
         self._complete = not any(name in _SAYS_BODY for name, _ in scope["headers"])
 
     async def receive(self) -> ReceiveMessage:
@@ -39,14 +47,18 @@ class MinimumRateBody:
         if self._complete:
             return await self._receive()
         try:
-            async with asyncio.timeout_at(self._began + FIRST_BYTES + self._received / PACE):
+            async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
             self._complete = True
             raise SlowClientError(detail="The request came in too slowly.") from None
-        if message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
-        self._complete = message["type"] != "http.request" or not message.get("more_body", False)
+        if message["type"] != "http.request":
+            self._complete = True
+            self._scope["state"]["client_gone"] = True
+            return message
+        earned = len(message.get("body", b"")) / PACE
+        self._deadline = min(self._deadline + earned, self._now() + CREDIT, self._end)
+        self._complete = not message.get("more_body", False)
         return message
 
     async def discard(self) -> None:
