@@ -30,6 +30,7 @@ from services.gateway.uploads.direct_uploads import DirectUploads
 from services.gateway.uploads.janitor import janitor_of
 from services.gateway.uploads.objects import get_object, put_object
 from services.gateway.uploads.presign import complete_upload, presign_upload
+from services.gateway.uploads.spools import Spools
 from shared.bootstrap import Runtime
 from shared.database.conninfo import conninfo_with_timeouts
 from shared.database.rate_limits import RateLimits
@@ -72,9 +73,10 @@ def create_app(runtime: Runtime, changes: ChangeListener) -> ASGIApp:
     reads = UploadQueries(runtime.pool)
     local = isinstance(runtime.objects, LocalObjectStore)
     clients = Clients(runtime.settings.gateway)
+    parts = _dependencies(runtime, changes, reads) | {"spools": Spools(clients, runtime.settings.gateway)}
     app = Litestar(
         route_handlers=[*API, *page_routes, *([get_object, put_object] if local else []), ops_routes(runtime)],
-        dependencies=as_dependencies(_dependencies(runtime, changes, reads)),
+        dependencies=as_dependencies(parts),
         state=State({"limits": CallLimits(RateLimits(runtime.pool), runtime.settings.gateway, clients)}),
         exception_handlers={Exception: problem_response, NotFoundException: nothing_here},
         request_max_body_size=JSON_BODY_BYTES,

@@ -9,6 +9,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from services.gateway.jobs.status_streams import StatusStreams
 from services.gateway.uploads.direct_uploads import DirectUploads
+from services.gateway.uploads.spools import Spools
 from shared.bootstrap import ConsumingTransport
 from shared.cpu_pool import CpuPool
 from shared.eventstore.pending_uploads import PendingUploads
@@ -29,6 +30,7 @@ Pool = NamedDependency[SkipValidation[AsyncConnectionPool]]
 TransportDependency = NamedDependency[SkipValidation[ConsumingTransport]]
 Streams = NamedDependency[SkipValidation[StatusStreams]]
 AnalyticsSettings = NamedDependency[SkipValidation[Analytics]]
+SpoolsPart = NamedDependency[SkipValidation[Spools]]
 Direct = NamedDependency[SkipValidation[DirectUploads]]
 
 

@@ -12,6 +12,7 @@ from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMul
 
 from services.gateway.http.checks import AnyRequest
 from services.gateway.http.problems import InvalidRequestError, UnsupportedMediaTypeError
+from services.gateway.uploads.spools import Spool
 from shared.imaging import ImageRefused, Refusal
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -49,16 +50,20 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
 class UploadForm:
     """The form of an upload, read into `target`. Holds a piece at a time, and nothing that was not asked."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, spool: Spool) -> None:
         self.email: str | None = None
         self.image_bytes = 0
         self._target = target
+        self._spool = spool
         self._seen: set[str] = set()
         self._field = ""
         self._piece = bytearray()
 
     async def read(self, request: Request[Any, Any, Any]) -> None:
-        """Read the whole form. Raises InvalidRequestError, UnsupportedMediaTypeError, ImageRefused (too large)."""
+        """Read the whole form. Raises InvalidRequestError, UnsupportedMediaTypeError, ImageRefused (too large).
+
+        Raises RateLimitedError and SpoolFullError where it does not fit beside the other uploads.
+        """
         content_type, options = request.content_type
         if content_type != _FORM:
             raise UnsupportedMediaTypeError(f"The body must be {_FORM}.")
@@ -67,6 +72,7 @@ class UploadForm:
                 with PushMultipartParser(options.get("boundary", ""), max_segment_count=8) as parser:
                     async for chunk in request.stream():
                         if chunk:
+                            self._spool.take(len(chunk))
                             for part in parser.parse(chunk):
                                 await self._take(part, file)
             except (ParserError, ParserLimitReached, UnicodeError):

@@ -73,6 +73,10 @@ class RateLimitedError(Exception):
         self.seconds = seconds
 
 
+class SpoolFullError(Exception):
+    """The uploads that are coming in hold all the disk that they may."""
+
+
 class WorkflowTriggerError(Exception):
     """The run could not be recorded. Nothing was written, or all of it where only the database's answer was lost.
 
@@ -108,6 +112,7 @@ _AWAY = (
     NotAnnouncedError,
     ObjectStoreError,
     CpuBusyError,
+    SpoolFullError,
 )
 
 # What says all of itself by its type.

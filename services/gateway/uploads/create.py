@@ -9,7 +9,7 @@ import uuid_utils.compat
 from litestar import Request, post
 
 from contracts.http import MAX_IMAGE_BYTES, UploadCreated
-from services.gateway.dependencies import Announced, Cpu, Objects, Store
+from services.gateway.dependencies import Announced, Cpu, Objects, SpoolsPart, Store
 from services.gateway.http.bodies import UploadForm
 from services.gateway.http.deadlines import with_deadline
 from services.gateway.http.problems import InvalidRequestError
@@ -19,11 +19,10 @@ from services.gateway.openapi.document import UPLOAD_FORM, described
 from services.gateway.openapi.examples import CREATED
 from services.gateway.openapi.problem_responses import problems
 from services.gateway.uploads.registration import STORE_WAIT, as_email, registered
+from services.gateway.uploads.spools import FORM_BYTES
 from shared.imaging import ImageHeader, ImageRefused, Refusal, read_header
 from shared.storage.keys import original_key
 
-FORM_BYTES = 64 * 1024
-"""What a form has around its file, at most."""
 PUT_AWAY = dt.timedelta(hours=1)
 """How long a photo may take from here to the object store and its registration; afterwards it is removed."""
 
@@ -52,14 +51,19 @@ PUT_AWAY = dt.timedelta(hours=1)
     ),
 )
 async def create_upload(
-    request: Request[Any, Any, Any], store: Store, announced: Announced, objects: Objects, cpu: Cpu
+    request: Request[Any, Any, Any],
+    store: Store,
+    announced: Announced,
+    objects: Objects,
+    cpu: Cpu,
+    spools: SpoolsPart,
 ) -> UploadCreated:
     """Register an upload and return its session token, this once. What the header of the file shows is refused here."""
     upload_id, token = uuid_utils.compat.uuid7(), new_token()
     key = original_key(upload_id)
-    with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
+    with spools.open(request) as spool, tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
         path = Path(folder) / "photo"
-        form = UploadForm(path)
+        form = UploadForm(path, spool)
         await form.read(request)
         email = as_email(form.email)
         if not form.image_bytes:

@@ -10,13 +10,14 @@ from litestar.params import FromPath
 from litestar.response import File
 
 from contracts.http import MAX_IMAGE_BYTES
-from services.gateway.dependencies import Local
+from services.gateway.dependencies import Local, SpoolsPart
 from services.gateway.http.problems import (
     InvalidRequestError,
     LengthRequiredError,
     ObjectNotFoundError,
     SignatureMismatchError,
 )
+from services.gateway.uploads.spools import Spool
 from shared.storage.port import ObjectMissingError
 from shared.storage.signing import BadSignatureError
 
@@ -41,10 +42,12 @@ async def get_object(key: FromPath[str], request: Request[Any, Any, Any], local:
 
 
 @put("/objects/{key:path}", include_in_schema=False, status_code=200, request_max_body_size=MAX_IMAGE_BYTES)
-async def put_object(key: FromPath[str], request: Request[Any, Any, Any], local: Local) -> Response[None]:
+async def put_object(
+    key: FromPath[str], request: Request[Any, Any, Any], local: Local, spools: SpoolsPart
+) -> Response[None]:
     """Take exactly the bytes that the URL was signed for, all of them or none.
 
-    Raises LengthRequiredError, SignatureMismatchError, InvalidRequestError.
+    Raises LengthRequiredError, SignatureMismatchError, InvalidRequestError, RateLimitedError, SpoolFullError.
     """
     name = key.lstrip("/")
     content_type, length = request.headers.get("Content-Type", ""), request.content_length
@@ -54,18 +57,19 @@ async def put_object(key: FromPath[str], request: Request[Any, Any, Any], local:
         local.verify_put(name, dict(request.query_params), content_type=content_type, size_bytes=length)
     except (BadSignatureError, ValueError):
         raise SignatureMismatchError from None
-    with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
+    with spools.open(request) as spool, tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
         path = Path(folder) / "object"
-        if await _spool(request, path) != length:
+        if await _write(request, path, spool) != length:
             raise InvalidRequestError("The body is not as long as its Content-Length.")
         await local.put_file(name, path, content_type)
     return Response(None)
 
 
-async def _spool(request: Request[Any, Any, Any], path: Path) -> int:
+async def _write(request: Request[Any, Any, Any], path: Path, spool: Spool) -> int:
     """Write the body to a file as it comes in; return its length."""
     written = 0
     with path.open("wb") as file:
         async for chunk in request.stream():
+            spool.take(len(chunk))
             written += await asyncio.to_thread(file.write, chunk)
     return written
