@@ -19,6 +19,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 RATE_LIMIT_UPLOADS = 30
+RATE_LIMIT_COMPLETE = 60
 RATE_LIMIT_PROCESS = 60
 """Calls a minute and client in production, where nothing else is set. In development there is no limit."""
 
@@ -103,6 +104,7 @@ class Gateway(_FromEnvironment, frozen=True, kw_only=True):
     upload_spool_bytes: Annotated[int, msgspec.Meta(gt=0)] = 768 * 1024 * 1024
     upload_spool_bytes_per_client: Annotated[int, msgspec.Meta(gt=0)] = 256 * 1024 * 1024
     rate_limit_uploads: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    rate_limit_complete: Annotated[int, msgspec.Meta(ge=0)] | None = None
     rate_limit_process: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
     @property
@@ -296,6 +298,7 @@ def _with_stand_ins(settings: Settings, warnings: tuple[str, ...], data_dir: Pat
     gateway = msgspec.structs.replace(
         settings.gateway,
         rate_limit_uploads=_first(settings.gateway.rate_limit_uploads, RATE_LIMIT_UPLOADS if production else 0),
+        rate_limit_complete=_first(settings.gateway.rate_limit_complete, RATE_LIMIT_COMPLETE if production else 0),
         rate_limit_process=_first(settings.gateway.rate_limit_process, RATE_LIMIT_PROCESS if production else 0),
     )
     if not objects.object_store_url:

@@ -16,7 +16,10 @@ from shared.operations.audit_log import note
 
 
 class PendingUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """What was announced. The object is believed only if it is exactly this large and of this type."""
+    """What was announced. The object is believed only if it is exactly this large and of this type.
+
+    `refusal_code` and `refusal_message` say why it was refused, if it was: that holds for good.
+    """
 
     id: UUID
     email: str
@@ -24,6 +27,8 @@ class PendingUpload(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str
     size_bytes: int
     expires_at: dt.datetime
+    refusal_code: str | None = None
+    refusal_message: str | None = None
 
 
 _COLUMNS = ", ".join(PendingUpload.__struct_fields__)
@@ -44,6 +49,11 @@ WITH gone AS (DELETE FROM pending_uploads WHERE id = %(id)s RETURNING id, expire
 INSERT INTO object_cleanups AS c (upload_id, due_at, until)
 SELECT id, now(), greatest(now(), expires_at) + %(late)s FROM gone
 ON CONFLICT (upload_id) DO UPDATE SET due_at = excluded.due_at, until = greatest(c.until, excluded.until)
+"""
+_CLAIM = """
+UPDATE pending_uploads SET completing_until = clock_timestamp() + %s
+WHERE id = %s AND refusal_code IS NULL AND (completing_until IS NULL OR completing_until < clock_timestamp())
+RETURNING completing_until
 """
 
 
@@ -72,6 +82,31 @@ class PendingUploads:
         async with self._pool.connection() as conn, conn.cursor(row_factory=class_row(PendingUpload)) as curs:
             await curs.execute(query, (upload_id,))
             return await curs.fetchone()
+
+    async def claim(self, upload_id: UUID, lease: dt.timedelta) -> dt.datetime | None:
+        """Take the completion of an upload for as long as the lease, at most; None where somebody else has it.
+
+        Return what `release` wants to see.
+        """
+        async with self._pool.connection() as conn:
+            row = await (await conn.execute(_CLAIM, (lease, upload_id))).fetchone()
+            return row[0] if row else None
+
+    async def release(self, upload_id: UUID, claim: dt.datetime) -> None:
+        """Let somebody else complete the upload. A claim that has lapsed and was taken by another stays theirs."""
+        async with self._pool.connection() as conn:
+            await conn.execute(
+                "UPDATE pending_uploads SET completing_until = NULL WHERE id = %s AND completing_until = %s",
+                (upload_id, claim),
+            )
+
+    async def refuse(self, upload_id: UUID, code: str, message: str) -> None:
+        """Remember that what was sent was refused, and why."""
+        async with self._pool.connection() as conn:
+            await conn.execute(
+                "UPDATE pending_uploads SET refusal_code = %s, refusal_message = %s WHERE id = %s",
+                (code, message, upload_id),
+            )
 
     async def expire(self, limit: int, *, late: dt.timedelta = LATE) -> int:
         """Forget uploads whose time has been over for `late`, the oldest first; return how many."""

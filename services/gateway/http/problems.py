@@ -49,6 +49,10 @@ class UploadIncompleteError(Exception):
     """The object of an announced upload is not there, or not what was announced; the message says which."""
 
 
+class BeingCompletedError(Exception):
+    """Another call is completing this upload at the moment."""
+
+
 class SignatureMismatchError(Exception):
     """The URL does not allow this write, or not any more."""
 
@@ -122,6 +126,13 @@ _PLAIN: dict[type[Exception], _Answer] = {
     ObjectNotFoundError: _Answer(404, "NOT_FOUND", "Not found", "There is nothing here, or the link has expired."),
     InvalidSessionTokenError: _Answer(
         401, "INVALID_SESSION_TOKEN", "Not your upload", "The session token is missing or not this upload's."
+    ),
+    BeingCompletedError: _Answer(
+        409,
+        "BEING_COMPLETED",
+        "Being completed",
+        "Another call is completing this upload. Please ask again in a moment.",
+        headers={"Retry-After": RETRY_AFTER},
     ),
     SignatureMismatchError: _Answer(
         403, "SIGNATURE_MISMATCH", "Not allowed", "The URL does not allow this upload, or it has expired."

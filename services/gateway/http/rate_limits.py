@@ -23,7 +23,11 @@ class CallLimits:
     def __init__(self, counts: RateLimits, settings: Gateway, clients: Clients) -> None:
         self._counts = counts
         self._clients = clients
-        self._a_minute = {"uploads": settings.rate_limit_uploads or 0, "process": settings.rate_limit_process or 0}
+        self._a_minute = {
+            "uploads": settings.rate_limit_uploads or 0,
+            "complete": settings.rate_limit_complete or 0,
+            "process": settings.rate_limit_process or 0,
+        }
 
     async def check(self, what: str, request: AnyRequest, *, wait: float = READ_DEADLINE) -> None:
         """Count a call. Raises RateLimitedError, or what `with_deadline` raises while the database is away."""
@@ -40,6 +44,11 @@ class CallLimits:
 async def upload_rate(request: AnyRequest) -> None:
     """Refuse an upload that comes too soon."""
     await _limits(request).check("uploads", request)
+
+
+async def complete_rate(request: AnyRequest) -> None:
+    """Refuse the completion of an upload that comes too soon."""
+    await _limits(request).check("complete", request)
 
 
 async def process_rate(request: AnyRequest) -> None:

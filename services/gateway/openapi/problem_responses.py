@@ -24,6 +24,11 @@ _PROBLEMS: dict[str, tuple[int, str, str]] = {
     "ALREADY_PROCESSING": (409, "Already asked for", "`currentStatus` and `workflowRunId` say how that run stands."),
     "NOT_RETRYABLE": (409, "Cannot be retried", "`currentStatus` says how the run stands."),
     "UPLOAD_INCOMPLETE": (409, "The upload is not complete", "The object is not there, or not as announced."),
+    "BEING_COMPLETED": (
+        409,
+        "Being completed",
+        "Another call is at it. `Retry-After` says in how many seconds to ask again.",
+    ),
     "LENGTH_REQUIRED": (411, "Length required", "The request needs a Content-Length."),
     "IMAGE_TOO_LARGE": (413, "The picture was refused", "It has too many bytes or pixels."),
     "REQUEST_TOO_LARGE": (413, "The request is too large", "The body has too many bytes."),

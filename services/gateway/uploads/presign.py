@@ -10,7 +10,7 @@ from services.gateway.dependencies import Direct
 from services.gateway.http.bodies import json_only, read_json
 from services.gateway.http.checks import checks
 from services.gateway.http.ownership import UploadId, as_upload_id
-from services.gateway.http.rate_limits import upload_rate
+from services.gateway.http.rate_limits import complete_rate, upload_rate
 from services.gateway.http.sessions import SessionToken, digest, new_token, token_present
 from services.gateway.openapi.document import OWNER, described, json_body
 from services.gateway.openapi.examples import COMPLETED, PRESIGN, PRESIGNED
@@ -76,11 +76,14 @@ async def presign_upload(request: Request[Any, Any, Any], direct: Direct) -> Upl
     "/api/uploads/{uploadId:str}/complete",
     operation_id="completeUpload",
     summary="Register a photo that was sent to the object store",
-    description="Looks at what was sent and registers it. May be repeated: the answer is the same.",
+    description=(
+        "Looks at what was sent and registers it. May be repeated: the answer is the same. A photo that was refused is"
+        " removed, and stays refused: announce another."
+    ),
     tags=["Uploads"],
     status_code=200,
     response_description="The photo is registered and can be processed.",
-    before_request=token_present,
+    before_request=checks(token_present, complete_rate),
     operation_class=described(COMPLETED),
     security=OWNER,
     responses=problems(
@@ -89,8 +92,10 @@ async def presign_upload(request: Request[Any, Any, Any], direct: Direct) -> Upl
         "INVALID_SESSION_TOKEN",
         "UPLOAD_NOT_FOUND",
         "UPLOAD_INCOMPLETE",
+        "BEING_COMPLETED",
         "IMAGE_TOO_LARGE",
         "UNSUPPORTED_IMAGE",
+        "RATE_LIMITED",
         "UNAVAILABLE",
     ),
 )
