@@ -94,12 +94,14 @@ class Gateway(_FromEnvironment, frozen=True, kw_only=True):
 
     `cors_origins` and `trusted_proxies` (addresses or networks) are separated by commas. `trusted_proxy_hops` is how
     many such proxies a request passes, one after the other, at most. `upload_timeout`: seconds that a body may take.
+    `streams_per_client` is how many event streams and long polls a gateway keeps open for one client.
     `upload_spool_bytes` is what uploads that are coming in may hold of a gateway's temporary disk.
     """
 
     cors_origins: str = ""
     trusted_proxies: str = ""
     trusted_proxy_hops: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    streams_per_client: Annotated[int, msgspec.Meta(gt=0)] = 256
     upload_timeout: Seconds = 600.0
     upload_spool_bytes: Annotated[int, msgspec.Meta(gt=0)] = 768 * 1024 * 1024
     upload_spool_bytes_per_client: Annotated[int, msgspec.Meta(gt=0)] = 256 * 1024 * 1024

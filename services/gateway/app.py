@@ -19,6 +19,7 @@ from services.gateway.jobs.start import retry_processing, start_processing
 from services.gateway.jobs.status import get_status
 from services.gateway.jobs.status_cache import with_status_cache
 from services.gateway.jobs.status_streams import StatusStreams
+from services.gateway.jobs.waiters import Waiters
 from services.gateway.middleware.headers import with_headers
 from services.gateway.middleware.telemetry import get_metrics, with_telemetry
 from services.gateway.openapi.document import openapi_config
@@ -73,7 +74,7 @@ def create_app(runtime: Runtime, changes: ChangeListener) -> ASGIApp:
     reads = UploadQueries(runtime.pool)
     local = isinstance(runtime.objects, LocalObjectStore)
     clients = Clients(runtime.settings.gateway)
-    parts = _dependencies(runtime, changes, reads) | {"spools": Spools(clients, runtime.settings.gateway)}
+    parts = _dependencies(runtime, changes, reads, clients)
     app = Litestar(
         route_handlers=[*API, *page_routes, *([get_object, put_object] if local else []), ops_routes(runtime)],
         dependencies=as_dependencies(parts),
@@ -88,11 +89,13 @@ def create_app(runtime: Runtime, changes: ChangeListener) -> ASGIApp:
     return with_headers(with_telemetry(with_status_cache(app, reads)), runtime.settings)
 
 
-def _dependencies(runtime: Runtime, changes: ChangeListener, reads: UploadQueries) -> dict[str, object]:
+def _dependencies(
+    runtime: Runtime, changes: ChangeListener, reads: UploadQueries, clients: Clients
+) -> dict[str, object]:
     pending = PendingUploads(runtime.pool)
-    streams = StatusStreams(StreamReader(runtime.pool), changes, runtime.objects)
+    waiters = Waiters(clients, runtime.settings.gateway)
     return {
-        "jobs": JobDependencies(runtime.store, reads, runtime.objects, changes, streams),
+        "jobs": JobDependencies(runtime.store, reads, runtime.objects, changes, waiters),
         "store": runtime.store,
         "announced": pending,
         "reads": reads,
@@ -102,7 +105,9 @@ def _dependencies(runtime: Runtime, changes: ChangeListener, reads: UploadQuerie
         "pool": runtime.pool,
         "analytics": runtime.settings.analytics,
         "transport": runtime.transport,
-        "streams": streams,
+        "streams": StatusStreams(StreamReader(runtime.pool), changes, runtime.objects),
+        "waiters": waiters,
+        "spools": Spools(clients, runtime.settings.gateway),
         "direct": DirectUploads(runtime.store, reads, pending, runtime.objects, runtime.cpu),
     }
 

@@ -8,6 +8,7 @@ from litestar.params import SkipValidation
 from psycopg_pool import AsyncConnectionPool
 
 from services.gateway.jobs.status_streams import StatusStreams
+from services.gateway.jobs.waiters import Waiters
 from services.gateway.uploads.direct_uploads import DirectUploads
 from services.gateway.uploads.spools import Spools
 from shared.bootstrap import ConsumingTransport
@@ -30,6 +31,7 @@ Pool = NamedDependency[SkipValidation[AsyncConnectionPool]]
 TransportDependency = NamedDependency[SkipValidation[ConsumingTransport]]
 Streams = NamedDependency[SkipValidation[StatusStreams]]
 AnalyticsSettings = NamedDependency[SkipValidation[Analytics]]
+WaitersPart = NamedDependency[SkipValidation[Waiters]]
 SpoolsPart = NamedDependency[SkipValidation[Spools]]
 Direct = NamedDependency[SkipValidation[DirectUploads]]
 
@@ -41,7 +43,7 @@ class JobDependencies(NamedTuple):
     reads: UploadQueries
     objects: ObjectStore
     changes: ChangeListener
-    streams: StatusStreams
+    waiters: Waiters
 
 
 Jobs = NamedDependency[SkipValidation[JobDependencies]]

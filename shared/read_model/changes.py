@@ -84,10 +84,6 @@ class ChangeListener:
             if not self._subscriptions[upload_id]:
                 del self._subscriptions[upload_id]
 
-    def waiting_at(self, upload_id: UUID) -> int:
-        """How many wait at one upload."""
-        return len(self._subscriptions.get(upload_id, ()))
-
     def close(self) -> None:
         """Wake everybody: whoever sees `closing` says goodbye to its client."""
         self.closing = True

@@ -7,7 +7,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import HeaderParameter
 from litestar.response import Stream
 
-from services.gateway.dependencies import Reads, Streams
+from services.gateway.dependencies import Reads, Streams, WaitersPart
 from services.gateway.http.ownership import JobId, as_upload_id, own_upload
 from services.gateway.http.sessions import SessionToken, token_present
 from services.gateway.jobs.status_streams import ENDED
@@ -26,7 +26,8 @@ LastEventId = Annotated[
     summary="Follow a job",
     description=(
         "Server-sent events: one for each change of the job, its `id` counting them, its `data` the status as JSON."
-        " Ends when the run does. A client that lost the connection comes back with `Last-Event-ID`."
+        " Ends when the run does, and after a minute where none has begun. A client that lost the connection, or wants"
+        " more, comes back with `Last-Event-ID`."
     ),
     tags=["Jobs"],
     media_type="text/event-stream",
@@ -47,6 +48,7 @@ async def stream_status(
     request: Request[Any, Any, Any],
     reads: Reads,
     streams: Streams,
+    waiters: WaitersPart,
     last_event_id: LastEventId = 0,
 ) -> Response[Any]:
     """Stream a job's changes to its owner."""
@@ -54,9 +56,8 @@ async def stream_status(
     row = await own_upload(reads, upload_id, session_token)
     if row.status in ENDED and last_event_id >= row.version:
         return Response(None, status_code=204)
-    streams.admit(upload_id)
     if request.scope["state"]["head"]:
-        return Response(None, media_type="text/event-stream")
-    return Stream(
-        streams.lines(upload_id, last_event_id), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
-    )
+        with waiters.hold(upload_id, request):
+            return Response(None, media_type="text/event-stream")
+    lines = await waiters.held(streams.lines(upload_id, last_event_id), upload_id, request)
+    return Stream(lines, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

@@ -1,9 +1,9 @@
 """GET /api/status/{jobId}: one primary-key read of the read model; with `wait`, one more once something changed."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.openapi import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 
@@ -51,6 +51,7 @@ IfNoneMatch = Annotated[
 async def get_status(
     job_id: JobId,
     session_token: SessionToken,
+    request: Request[Any, Any, Any],
     jobs: Jobs,
     if_none_match: IfNoneMatch = None,
     wait: Wait = 0,
@@ -59,8 +60,8 @@ async def get_status(
     upload_id = as_upload_id(job_id)
     row = await own_upload(jobs.reads, upload_id, session_token)
     if wait and str(row.version) in known_tags(if_none_match):
-        jobs.streams.admit(upload_id)
-        row = await _news(upload_id, row, wait, jobs.reads, jobs.changes)
+        with jobs.waiters.hold(upload_id, request):
+            row = await _news(upload_id, row, wait, jobs.reads, jobs.changes)
     headers = {"ETag": tag_of(row.version)}
     if knows(if_none_match, row.version):
         return Response(None, status_code=304, headers=headers)  # type: ignore[arg-type]  # a 304 has no body

@@ -6,7 +6,7 @@ the rest just as it would have been told at the time.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,6 @@ from psycopg_pool import PoolTimeout
 
 from contracts.events import Event, Status
 from services.gateway.http.deadlines import with_deadline
-from services.gateway.http.problems import RateLimitedError
 from services.gateway.jobs.job_status import status_of
 from shared.eventstore.stream_reader import StreamReader
 from shared.projection.uploads import RowChange, change_of, merge
@@ -33,10 +32,8 @@ RECONNECT_MS = 1_000
 """Milliseconds after which a browser comes back to a stream that broke off."""
 SIGN_OF_LIFE = b":\n\n"
 """A comment, which clients skip."""
-WAITERS = 10_000
-"""Streams and long polls that one process keeps open."""
-WAITERS_AT_ONE = 32
-"""Likewise for one upload: one token must not fill the process."""
+PENDING_FOR = 60.0
+"""Seconds after which the stream of an upload that was not started ends: it may never be, and its client comes back."""
 
 ENDED = frozenset({Status.COMPLETED, Status.FAILED})
 
@@ -51,20 +48,19 @@ class StatusStreams:
         objects: ObjectStore,
         *,
         heartbeat: float = HEARTBEAT,
+        pending_for: float = PENDING_FOR,
     ) -> None:
         self._histories = stream_reader
         self._changes = changes
         self._objects = objects
         self._heartbeat = heartbeat
+        self._pending_for = pending_for
 
-    def admit(self, upload_id: UUID) -> None:
-        """Raise RateLimitedError where as many wait in this process, or for this upload, as may: polls count too."""
-        if self._changes.waiting >= WAITERS or self._changes.waiting_at(upload_id) >= WAITERS_AT_ONE:
-            raise RateLimitedError(READ_AGAIN)
-
-    async def lines(self, upload_id: UUID, last_event_id: int) -> AsyncIterator[bytes]:
-        """Return the stream's bytes, until the run has ended or the process does."""
+    async def lines(self, upload_id: UUID, last_event_id: int) -> AsyncGenerator[bytes, None]:
+        """Return the stream's bytes, until the run has ended or the process does, or none has begun for too long."""
         row: RowChange | None = None
+        now = asyncio.get_running_loop().time
+        pending_until = now() + self._pending_for
         with self._changes.subscribe(upload_id) as subscribe:
             yield b"retry: %d\n\n" % RECONNECT_MS
             while not self._changes.closing:
@@ -85,6 +81,8 @@ class StatusStreams:
                 # Also beyond what was heard: a hint of more than there is must not have us read in a circle.
                 async for sign_of_life in self._quiet(subscribe, max(heard, row.version if row else 0)):
                     yield sign_of_life
+                    if (row is None or row.status == Status.PENDING) and now() >= pending_until:
+                        return
 
     async def _after(self, upload_id: UUID, row: RowChange | None) -> list[Event]:
         return await with_deadline(lambda: self._histories.after(upload_id, row.version if row else 0))

@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from services.gateway.jobs.status_streams import WAITERS_AT_ONE
+from services.gateway.jobs.waiters import WAITERS_AT_ONE
 from tests.integration.gateway.gateways import problem
 from tests.integration.gateway.runs import a_run
 
