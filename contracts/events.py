@@ -14,6 +14,9 @@ import msgspec
 
 Version = Annotated[int, msgspec.Meta(ge=1)]
 Attempt = Annotated[int, msgspec.Meta(ge=1)]
+OWNER = "user"
+"""What stands in `ReplayRequested.requested_by` where the upload's owner asked; else it is an operator's name."""
+
 ObjectKey = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 Pixels = Annotated[int, msgspec.Meta(ge=1)]
 Bytes = Annotated[int, msgspec.Meta(ge=0)]
@@ -114,12 +117,14 @@ class ImageValidated(_RunFact, frozen=True, kw_only=True, tag="ImageValidated"):
 class GenerationStarted(_RunFact, frozen=True, kw_only=True, tag="GenerationStarted"):
     """The AI provider is about to be called, call number `call` of this run; nobody else may call before `lease_until`.
 
-    Recorded by the generator before the call, so that a call that died in flight is seen. Nobody reacts.
+    Recorded by the generator before the call, so that a call that died in flight is seen. Nobody reacts. `max_unknown`
+    is how many calls of unknown outcome the upload is allowed to get over; None in events of the first release.
     """
 
     worker: str
     call: Annotated[int, msgspec.Meta(ge=1)]
     lease_until: Instant
+    max_unknown: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class ImageGenerated(_RunFact, frozen=True, kw_only=True, tag="ImageGenerated"):
@@ -182,18 +187,22 @@ class StageAttemptFailed(_RunFact, frozen=True, kw_only=True, tag="StageAttemptF
 
 
 class ProcessingFailed(_RunFact, frozen=True, kw_only=True, tag="ProcessingFailed"):
-    """The run ended badly, at `stage`. `message` is fit for a person; `retryable` says whether a replay may help."""
+    """The run ended badly, at `stage`. `message` is fit for a person; `retryable` says whether its owner may try again.
+
+    `outcome_unknown` is that of StageAttemptFailed, for the call that the run ended with.
+    """
 
     stage: Stage
     code: str
     message: str
     retryable: bool
+    outcome_unknown: bool = False
 
 
 class ReplayRequested(_RunFact, frozen=True, kw_only=True, tag="ReplayRequested"):
     """A failed run goes on at `from_stage` as `attempt`, with what earlier stages left. That stage reacts.
 
-    `requested_by` is `user` or an operator's name; `reason` is in their words.
+    `requested_by` is OWNER or an operator's name; `reason` is in their words.
     """
 
     from_stage: Stage

@@ -133,7 +133,8 @@ class Retention(_FromEnvironment, frozen=True, kw_only=True):
 class Generator(_FromEnvironment, frozen=True, kw_only=True):
     """Who draws. A call takes up to `generator_timeout` seconds and is leased for a little longer.
 
-    `generator_max_unknown` is how many calls with an unknown outcome (each may be billed) a run gets over.
+    `generator_max_unknown` is how many calls of unknown outcome (each may be billed) an upload gets over,
+    however often its owner tries again.
     """
 
     generator: Literal["gemini", "local", ""] = ""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from contracts.events import (
+    OWNER,
     Event,
     ImageGenerated,
     ImageValidated,
@@ -65,7 +66,8 @@ def _next(draw: st.DrawFn, upload: Upload, run_id: UUID, now: dt.datetime) -> tu
     if upload.status is Status.FAILED:
         stages = [stage for stage in STAGES[: STAGES.index(upload.stage) + 1] if stage in upload.inputs]
         stage = draw(st.sampled_from(stages))
-        return (request_replay(upload, from_stage=stage, requested_by="user", reason="again", now=now),)
+        by = draw(st.sampled_from([OWNER, "ann"]))
+        return (request_replay(upload, from_stage=stage, requested_by=by, reason="again", now=now),)
     return _step(draw(_STEPS), draw, upload, now)
 
 
@@ -81,7 +83,8 @@ def _step(step: str, draw: st.DrawFn, upload: Upload, now: dt.datetime) -> tuple
         unknown = draw(st.booleans())
         fault = RetryableFailure("BUSY", "Später.", outcome_unknown=unknown)
         fault = fault if step == "retry" else FinalFailure("BROKEN", "It is broken.", replayable=unknown)
-        return (record_failure(upload, stage, attempt, fault, now=now, jitter=random.Random(0)),)
+        call = upload.calls if upload.lease_until else None
+        return (record_failure(upload, stage, attempt, fault, call=call, now=now, jitter=random.Random(0)),)
     identity = {"upload_id": upload.id, "workflow_run_id": upload.workflow_run_id, "attempt": attempt}
     made = tuple(
         replace(an_event(kind), **identity, occurred_at=now, **_varied(draw, kind)) for kind in _RESULTS[stage]

@@ -16,7 +16,7 @@ from shared.upload.errors import FinalFailure, RetryableFailure, StageFailure
 # Longer than any run may take. A wait is never made shorter than Google asks, but it must remain a date.
 LONGEST_WAIT = 30 * 86_400.0
 
-_NOT_SET_UP = "The picture service is not set up correctly on our side. Please try again later."
+_NOT_SET_UP = "The picture service is not set up correctly on our side."
 # A gateway's words: whoever does the work behind it may go on, and bill.
 _GATEWAY_GAVE_UP = frozenset({502, 504})
 _WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 499})

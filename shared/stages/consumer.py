@@ -68,10 +68,12 @@ class StageContext:
         """Record GenerationStarted: from here to the end of the lease nobody else calls the provider for this run.
 
         Raises LeaseHeldError, FencedError, ConflictError (the stream moved on: look again), or FinalFailure where too
-        many calls died in flight.
+        many calls have an unknown outcome.
         """
         if self._work.upload is None:
-            started = self.build(GenerationStarted, worker=worker, call=1, lease_until=utc_now() + lease)
+            started = self.build(
+                GenerationStarted, worker=worker, call=1, lease_until=utc_now() + lease, max_unknown=max_unknown
+            )
         else:
             started = start_generation(
                 self._work.upload, worker=worker, lease=lease, max_unknown=max_unknown, now=utc_now()

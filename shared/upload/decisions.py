@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from contracts.events import (
+    OWNER,
     GenerationStarted,
     ProcessingFailed,
     ProcessingRequested,
@@ -28,12 +29,13 @@ from shared.upload.errors import (
     FinalFailure,
     LeaseHeldError,
     NotReplayableError,
+    RetriesExhaustedError,
     RetryableFailure,
     RunUnderWayError,
     StageFailure,
     UploadNotFoundError,
 )
-from shared.upload.saga import RUN_DEADLINE, SAGA, STAGES
+from shared.upload.saga import OWNER_RETRIES, RUN_DEADLINE, SAGA, STAGES
 from shared.upload.upload import Upload
 
 E = TypeVar("E", bound=RunEvent)
@@ -72,16 +74,14 @@ def start_generation(
     """Claim the next provider call of a run for `lease`.
 
     Raises FencedError where generating is not due, LeaseHeldError while another claim is alive, and FinalFailure once
-    more than `max_unknown` calls died in flight: each may have been paid for.
+    more than `max_unknown` calls have an unknown outcome: each may have been paid for.
     """
     if due_input(upload, Stage.GENERATING) is None:
         raise FencedError(f"generating is not due for upload {upload.id}")
     if upload.lease_until is not None and upload.lease_until > now:
         raise LeaseHeldError(upload.id, upload.lease_until)
     if upload.unknown_calls + (upload.lease_until is not None) > max_unknown:
-        raise FinalFailure(
-            "GENERATION_OUTCOME_UNKNOWN", "The picture could not be finished. Please try again.", replayable=True
-        )
+        raise FinalFailure("GENERATION_OUTCOME_UNKNOWN", "The picture could not be finished.")
     return GenerationStarted(
         upload_id=upload.id,
         version=upload.version + 1,
@@ -91,6 +91,7 @@ def start_generation(
         worker=worker,
         call=upload.calls + 1,
         lease_until=now + lease,
+        max_unknown=max_unknown,
     )
 
 
@@ -116,12 +117,19 @@ def record_failure(
 ) -> StageAttemptFailed | ProcessingFailed:
     """Note that a stage's try failed: it is tried again later, or the run ends where that is final or one too many.
 
-    Raises FencedError as `record` does, and where another worker has claimed a call after `call`: its try is alive.
+    `call` is the call that the try had claimed. Raises FencedError as `record` does, and where another worker has
+    claimed a call after it: that worker's try is alive. Raises LeaseHeldError where the try had claimed none and
+    another worker's call may be under way.
     """
     if due_input(upload, stage) is None or upload.attempt != attempt:
         raise FencedError(f"{stage} of attempt {attempt} is not due for upload {upload.id}")
     if call is not None and upload.calls != call:
         raise FencedError(f"call {call} of upload {upload.id} was taken over by call {upload.calls}")
+    unknown = failure.outcome_unknown
+    if call is None and upload.lease_until is not None:
+        if upload.lease_until > now:
+            raise LeaseHeldError(upload.id, upload.lease_until)
+        unknown = True  # The worker that had claimed it died, or it would have let go of the lease.
     if isinstance(failure, RetryableFailure) and upload.stage_attempt < SAGA[stage].attempts:
         return StageAttemptFailed(
             upload_id=upload.id,
@@ -134,17 +142,17 @@ def record_failure(
             code=failure.code,
             message=failure.message,
             retry_at=now + backoff(stage, upload.stage_attempt, failure.retry_after, jitter),
-            outcome_unknown=failure.outcome_unknown,
+            outcome_unknown=unknown,
         )
-    return _failed(upload, failure, now=now)
+    return _failed(upload, failure, outcome_unknown=unknown, now=now)
 
 
 def time_out(upload: Upload, *, now: dt.datetime) -> ProcessingFailed | None:
     """End a run that is past its deadline; None where it is not, or has ended."""
     if upload.status is not Status.PROCESSING or upload.deadline_at is None or upload.deadline_at > now:
         return None
-    failure = FinalFailure("TIMED_OUT", "This took too long and was stopped. Please try again.", replayable=True)
-    return _failed(upload, failure, now=now)
+    failure = FinalFailure("TIMED_OUT", "This took too long and was stopped.", replayable=True)
+    return _failed(upload, failure, outcome_unknown=upload.lease_until is not None, now=now)
 
 
 def request_replay(
@@ -173,6 +181,20 @@ def request_replay(
         reason=reason,
         deadline_at=now + RUN_DEADLINE,
     )
+
+
+def request_retry(upload: Upload, *, now: dt.datetime) -> ReplayRequested:
+    """Resume a failed run for its owner, at the stage that failed.
+
+    Raises NotReplayableError where the run did not fail or its failure is final, RetriesExhaustedError where the
+    owner's retries, or the calls of unknown outcome, are used up.
+    """
+    if upload.status is Status.FAILED and upload.failure is not None:
+        if (why := _exhausted(upload)) is not None:
+            raise RetriesExhaustedError(upload.id, upload.status, why)
+        if not upload.failure.retryable:
+            raise NotReplayableError(upload.id, upload.status, "the failure is final")
+    return request_replay(upload, from_stage=None, requested_by=OWNER, reason="asked to try again", now=now)
 
 
 def erase(upload: Upload, *, requested_by: str, reason: str, now: dt.datetime) -> UploadErased | None:
@@ -226,9 +248,21 @@ def run_id_of(upload: Upload) -> UUID:
     return upload.workflow_run_id
 
 
-def _failed(upload: Upload, failure: StageFailure, *, now: dt.datetime) -> ProcessingFailed:
+def _exhausted(upload: Upload) -> str | None:
+    """Say, for a person, which bound forbids the owner to have the due stage tried again; None where none does."""
+    if upload.owner_retries >= OWNER_RETRIES:
+        return f"It was tried again {OWNER_RETRIES} times, which is as often as its owner may."
+    allowed = upload.max_unknown if upload.stage is Stage.GENERATING else None
+    if allowed is not None and upload.unknown_calls > allowed:
+        return "The picture service was asked too often without an answer. Each time may have cost money."
+    return None
+
+
+def _failed(upload: Upload, failure: StageFailure, *, outcome_unknown: bool, now: dt.datetime) -> ProcessingFailed:
     if upload.stage is None:
         raise ValueError(f"upload {upload.id} has no run")
+    may_pass = not isinstance(failure, FinalFailure) or failure.replayable
+    counted = replace(upload, unknown_calls=upload.unknown_calls + outcome_unknown)
     return ProcessingFailed(
         upload_id=upload.id,
         version=upload.version + 1,
@@ -238,5 +272,6 @@ def _failed(upload: Upload, failure: StageFailure, *, now: dt.datetime) -> Proce
         stage=upload.stage,
         code=failure.code,
         message=failure.message,
-        retryable=not isinstance(failure, FinalFailure) or failure.replayable,
+        retryable=may_pass and _exhausted(counted) is None,
+        outcome_unknown=outcome_unknown,
     )

@@ -38,6 +38,10 @@ class NotReplayableError(DomainError):
         self.why = why
 
 
+class RetriesExhaustedError(NotReplayableError):
+    """The owner may not retry this run any more; `why` is fit for a person. An operator may still replay it."""
+
+
 class RunUnderWayError(DomainError):
     """A run is under way: it has to end before its upload can be erased, or a stage would make its pictures anew."""
 
@@ -60,6 +64,8 @@ class LeaseHeldError(DomainError):
 
 class StageFailure(Exception):  # noqa: N818 — a failure is an outcome here, not a mistake
     """A stage could not do its work. `code` is stable, `message` is fit for a person. Raise one of its subclasses."""
+
+    outcome_unknown = False
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")

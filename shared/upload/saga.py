@@ -124,6 +124,10 @@ ROUTES: dict[type[Event], tuple[str, ...]] = {
 RUN_DEADLINE = dt.timedelta(minutes=30)
 """A run that has not ended this long after it was asked for (or replayed) fails with TIMED_OUT."""
 
+OWNER_RETRIES = 5
+"""How often an upload's owner may resume its failed run, in all: enough for trouble that passes. Each retry has all
+attempts of its stage, so without a bound one token could keep a run that always fails busy for ever."""
+
 RUN_CHECK_INTERVAL = dt.timedelta(seconds=15)
 """How often a run under way is looked at, at the latest, for a stage that went silent or a deadline that passed."""
 

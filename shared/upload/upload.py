@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from contracts.events import (
+    OWNER,
     Event,
     GenerationStarted,
     ImageGenerated,
@@ -33,8 +34,9 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 
     `stage` is what is due, or where the run failed; `stage_attempt` is the try that is due, from 1; `due_at` is when it
     may start. `inputs` keeps, for each stage reached, the event that the stage works from. `calls` counts provider
-    calls of the run, `unknown_calls` those since the last replay whose outcome nobody knows, `generations` those that
-    gave a picture.
+    calls of the run, `generations` those that gave a picture, `unknown_calls` those whose outcome nobody knows: since
+    the last replay by an operator, who thereby allows as many again; `max_unknown` is what the last claim allowed.
+    `owner_retries` counts how often the owner had the run resumed.
     """
 
     id: UUID
@@ -53,6 +55,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     lease_until: dt.datetime | None = None
     calls: int = 0
     unknown_calls: int = 0
+    max_unknown: int | None = None
+    owner_retries: int = 0
     generations: int = 0
     result_id: UUID | None = None
     failure: ProcessingFailed | None = None
@@ -100,7 +104,13 @@ def _folded(upload: Upload, event: Event) -> Upload:  # noqa: C901, PLR0911 — 
         case GenerationStarted():
             # A lease that is taken over before its call was heard of again leaves that call's outcome unknown.
             unknown = upload.unknown_calls + (upload.lease_until is not None)
-            return replace(upload, lease_until=event.lease_until, calls=event.call, unknown_calls=unknown)
+            return replace(
+                upload,
+                lease_until=event.lease_until,
+                calls=event.call,
+                unknown_calls=unknown,
+                max_unknown=event.max_unknown,
+            )
         case ImageGenerated():
             done = replace(upload, lease_until=None, generations=upload.generations + 1)
             return _entered(done, next_stage(Stage.GENERATING), event)
@@ -119,15 +129,19 @@ def _folded(upload: Upload, event: Event) -> Upload:  # noqa: C901, PLR0911 — 
                 unknown_calls=upload.unknown_calls + event.outcome_unknown,
             )
         case ProcessingFailed():
-            return replace(upload, status=Status.FAILED, stage=event.stage, failure=event, lease_until=None)
+            unknown = upload.unknown_calls + event.outcome_unknown
+            failed = replace(upload, status=Status.FAILED, stage=event.stage, failure=event)
+            return replace(failed, lease_until=None, unknown_calls=unknown)
         case ReplayRequested():
+            by_owner = event.requested_by == OWNER
             again = replace(
                 upload,
                 status=Status.PROCESSING,
                 attempt=event.attempt,
                 deadline_at=event.deadline_at,
                 failure=None,
-                unknown_calls=0,
+                unknown_calls=upload.unknown_calls if by_owner else 0,
+                owner_retries=upload.owner_retries + by_owner,
             )
             return _entered(again, event.from_stage, None, at=event.occurred_at)
         case UploadErased():

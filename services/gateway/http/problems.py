@@ -19,7 +19,7 @@ from shared.eventstore.group_commit import StoreUnavailableError
 from shared.eventstore.personal_data import NotAnnouncedError
 from shared.imaging import CpuBusyError, ImageRefused
 from shared.storage.port import ObjectStoreError
-from shared.upload.errors import AlreadyProcessingError, NotReplayableError, UploadNotFoundError
+from shared.upload.errors import AlreadyProcessingError, NotReplayableError, RetriesExhaustedError, UploadNotFoundError
 
 log = structlog.get_logger(__name__)
 
@@ -185,13 +185,7 @@ def _refused(error: Exception) -> _Answer | None:
         case AlreadyProcessingError():
             return _already(error)
         case NotReplayableError():
-            return _Answer(
-                409,
-                "NOT_RETRYABLE",
-                "Cannot be retried",
-                "Only a failure that may pass can be tried again.",
-                current_status=error.current_status,
-            )
+            return _not_retryable(error)
         case ImageRefused():
             status = _IMAGE_STATUS.get(error.code, 400)
             return _Answer(status, str(error.code), "The picture was refused", error.message)
@@ -200,6 +194,12 @@ def _refused(error: Exception) -> _Answer | None:
             return _Answer(429, "RATE_LIMITED", "Too many requests", "Please try again later.", headers=again)
         case _:
             return None
+
+
+def _not_retryable(error: NotReplayableError) -> _Answer:
+    exhausted = isinstance(error, RetriesExhaustedError)
+    detail = error.why if exhausted else "Only a failure that may pass can be tried again."
+    return _Answer(409, "NOT_RETRYABLE", "Cannot be retried", detail, current_status=error.current_status)
 
 
 def _already(error: AlreadyProcessingError) -> _Answer:

@@ -9,7 +9,6 @@ from litestar import Request, post
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from contracts.events import ReplayRequested
 from contracts.http import ProcessAccepted, ProcessRequest
 from services.gateway.dependencies import Jobs, Reads, Store
 from services.gateway.http.bodies import json_only, read_json
@@ -23,9 +22,7 @@ from services.gateway.openapi.examples import ACCEPTED, PROCESS
 from services.gateway.openapi.problem_responses import problems
 from shared.clock import utc_now
 from shared.eventstore.group_commit import ConflictError, StoreUnavailableError
-from shared.upload.decisions import request_processing, request_replay, run_id_of
-from shared.upload.errors import NotReplayableError
-from shared.upload.upload import Upload
+from shared.upload.decisions import request_processing, request_retry, run_id_of
 
 TRIGGER_WAIT = 1.4
 """Seconds that a start has for the database in all; with the check of its rate, the answer is due within two."""
@@ -79,7 +76,7 @@ async def start_processing(request: Request[Any, Any, Any], session_token: Sessi
     summary="Try a failed job again",
     description=(
         "Resumes a failed run at the stage that failed, where `error.retryable` said that this may help."
-        " What was made before is kept."
+        " What was made before is kept. How often is bounded: `error.retryable` is false once the bound is reached."
     ),
     tags=["Jobs"],
     status_code=202,
@@ -104,7 +101,7 @@ async def retry_processing(job_id: JobId, session_token: SessionToken, store: St
         await own_upload(reads, upload_id, session_token, wait=left())
         while True:
             upload = await store.load(upload_id, wait=left())
-            event = _retry_of(upload)
+            event = request_retry(upload, now=utc_now())
             try:
                 await store.append(event, wait=left())
             except ConflictError:
@@ -112,13 +109,6 @@ async def retry_processing(job_id: JobId, session_token: SessionToken, store: St
             return ProcessAccepted(job_id=upload_id, workflow_run_id=run_id_of(upload))
     except _AWAY as error:
         raise WorkflowTriggerError from error
-
-
-def _retry_of(upload: Upload) -> ReplayRequested:
-    """Decide. Raises NotReplayableError, also for a failure that an operator could replay and its owner cannot."""
-    if upload.failure is not None and not upload.failure.retryable:
-        raise NotReplayableError(upload.id, upload.status, "the failure is final")
-    return request_replay(upload, from_stage=None, requested_by="user", reason="asked to try again", now=utc_now())
 
 
 def _countdown(seconds: float) -> Callable[[], float]:

@@ -22,7 +22,7 @@ _PROBLEMS: dict[str, tuple[int, str, str]] = {
     "RESULT_NOT_FOUND": (404, "No such result", "There is no result with this id."),
     "REQUEST_TIMEOUT": (408, "The request took too long", "The body came in too slowly."),
     "ALREADY_PROCESSING": (409, "Already asked for", "`currentStatus` and `workflowRunId` say how that run stands."),
-    "NOT_RETRYABLE": (409, "Cannot be retried", "`currentStatus` says how the run stands."),
+    "NOT_RETRYABLE": (409, "Cannot be retried", "`currentStatus` says how the run stands, `detail` why."),
     "UPLOAD_INCOMPLETE": (409, "The upload is not complete", "The object is not there, or not as announced."),
     "BEING_COMPLETED": (
         409,

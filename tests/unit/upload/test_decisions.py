@@ -6,6 +6,7 @@ import random
 import pytest
 
 from contracts.events import (
+    OWNER,
     GenerationStarted,
     ImageGenerated,
     ImageValidated,
@@ -106,6 +107,7 @@ def test_a_free_generation_is_claimed():
             worker="host:2",
             call=1,
             lease_until=LATER + dt.timedelta(seconds=90),
+            max_unknown=2,
         )
     )
 
@@ -128,7 +130,7 @@ def test_after_too_many_calls_that_died_in_flight_no_further_one_is_paid_for():
 
     assert two.given.call == 3
     three.then_refused(FinalFailure, "GENERATION_OUTCOME_UNKNOWN")
-    assert three.refused.replayable
+    assert not three.refused.replayable
 
 
 def test_a_call_that_failed_counts_as_lost_only_where_nobody_knows_its_outcome():
@@ -143,14 +145,18 @@ def test_a_call_that_failed_counts_as_lost_only_where_nobody_knows_its_outcome()
     assert after_two_failures(unknown=False).given.call == 3
 
 
-def test_a_replay_forgets_the_calls_that_died_before_it():
+def test_a_replay_forgets_the_calls_that_died_before_it_where_an_operator_asked():
     lost = [an_event(GenerationStarted, call=call, lease_until=LATER) for call in (1, 2, 3)]
-    failed = an_event(ProcessingFailed, stage=Stage.GENERATING)
-    again = an_event(ReplayRequested, from_stage=Stage.GENERATING, attempt=2)
+    failed = an_event(ProcessingFailed, stage=Stage.GENERATING, outcome_unknown=True)
+    again = {"from_stage": Stage.GENERATING, "attempt": 2}
+    by_operator = an_event(ReplayRequested, requested_by="ann", **again)
+    by_owner = an_event(ReplayRequested, requested_by=OWNER, **again)
 
-    outcome = given(*GENERATING, *lost, failed, again).when(start_generation, **CLAIM, now=LATER)
+    allowed = given(*GENERATING, *lost, failed, by_operator).when(start_generation, **CLAIM, now=LATER)
+    refused = given(*GENERATING, *lost, failed, by_owner).when(start_generation, **CLAIM, now=LATER)
 
-    assert (outcome.given.call, outcome.given.attempt) == (4, 2)
+    assert (allowed.given.call, allowed.given.attempt) == (4, 2)
+    refused.then_refused(FinalFailure, "GENERATION_OUTCOME_UNKNOWN")
 
 
 @pytest.mark.parametrize("events", [A_WHOLE_RUN[:2], A_WHOLE_RUN[:5], A_WHOLE_RUN, FAILED_AT_START], ids=str)

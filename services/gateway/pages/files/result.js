@@ -29,7 +29,7 @@ export function showFailed({ error, workflowRunId }) {
   $('failed-why').textContent = error.message;
   $('failed-next').textContent = error.retryable
     ? 'This may pass. If you try again, we go on from where it stopped.'
-    : 'Trying the same photo again would end the same way. Another one may work.';
+    : 'This photo cannot be tried again. Another one may work.';
   $('retry').hidden = !error.retryable;
   document.querySelector('#failed a.button').classList.toggle('quiet', error.retryable);
   $('retry-trouble').hidden = true;
