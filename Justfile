@@ -147,6 +147,9 @@ _test-needs:
     missing=()
     [[ -n "${AMQP_URL:-}" ]] || there rabbitmq-server || docker info >/dev/null 2>&1 || missing+=(rabbitmq-server)
     there chromium || there chromium-browser || there google-chrome || missing+=(chromium)
+    # Playwright drives the browser with a Node of its own, which wants a library that a bare Debian lacks.
+    node="$(python -c 'import playwright; print(playwright.__path__[0])')/driver/node"
+    "$node" --version >/dev/null 2>&1 || missing+=(libatomic1)
     (( ${#missing[@]} )) || exit 0
     if (( EUID != 0 )) || ! there apt-get; then
         echo "The tests want these, please install them: ${missing[*]}" >&2
