@@ -53,9 +53,18 @@ def database_url(settings: Settings) -> str:
         return settings.database.database_url
     if not (DATA / "postgres").is_dir():
         raise click.UsageError("DATABASE_URL is not set, and `darkroom dev` has not run in this directory")
-    from shared.database.embedded_postgres import start_embedded_postgres  # noqa: PLC0415 — only where it is wanted
+    return database_of(DATA)
 
-    return start_embedded_postgres(DATA / "postgres")
+
+def database_of(data_dir: Path) -> str:
+    """Start the embedded PostgreSQL of a data directory and return its URL. Raises ClickException with the reason."""
+    from shared.database.embedded_postgres import start_embedded_postgres  # noqa: PLC0415 — only where it is wanted
+    from shared.database.postgres_wheel import EmbeddedPostgresError  # noqa: PLC0415
+
+    try:
+        return start_embedded_postgres(data_dir / "postgres")
+    except EmbeddedPostgresError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def broker_url(settings: Settings) -> str:

@@ -10,9 +10,9 @@ import click
 import structlog
 from msgspec.structs import replace
 
+from services.cli.console import database_of
 from services.cli.processes.serve import attach, public_url
 from shared.bootstrap import embedded_runtime, stop_on_signals
-from shared.database.embedded_postgres import start_embedded_postgres
 from shared.database.migrate import migrate
 from shared.settings import Settings
 
@@ -36,11 +36,11 @@ async def dev(settings: Settings, data_dir: Path) -> None:
 async def embedded_product(settings: Settings, data_dir: Path, *, stop: asyncio.Event) -> AsyncIterator[str]:
     """Bring the product up in this process and return its URL; setting `stop`, or leaving, takes it down.
 
-    Raises whatever keeps it from running, and EmbeddedPostgresMissingError where there is no database to be had.
+    Raises whatever keeps it from running, and ClickException where there is no database to be had.
     """
     loop = asyncio.get_running_loop()
     if not settings.database.database_url:
-        url = await loop.run_in_executor(None, start_embedded_postgres, data_dir / "postgres")
+        url = await loop.run_in_executor(None, database_of, data_dir)
         settings = replace(settings, database=replace(settings.database, database_url=url))
     await loop.run_in_executor(None, migrate, settings.database.database_url)
     runtime = embedded_runtime(settings, public_url=public_url(settings))

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from shared.database.embedded_postgres import SOCKET
-from shared.database.postgres_wheel import EmbeddedPostgresError, account_for, programs_for
+from shared.database.postgres_wheel import account_for, programs_for
 from tests.embedded import ROOT, DatabaseUser, server_of
 from tests.servers import free_port
 
@@ -127,12 +127,19 @@ def test_a_server_of_an_earlier_release_that_still_runs_in_a_shared_folder_is_re
     shutil.rmtree(shared)
 
 
-def test_data_of_a_version_that_the_wheel_lacks_are_left_alone_with_a_reason(data):
+def test_data_of_a_version_that_the_wheel_lacks_are_left_alone_and_dev_says_so_in_a_line(data):
     data.mkdir()
     (data / "PG_VERSION").write_text("9\n")
 
-    with pytest.raises(EmbeddedPostgresError, match="PostgreSQL 9, which the wheel does not have"):
-        programs_for(data, None)
+    command = [sys.executable, "-m", "services.cli.main", "dev", "--data", data.parent]
+    env = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    dev = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+    assert dev.returncode == 1
+    assert dev.stderr.splitlines()[-1].startswith("Error: ")
+    assert "PostgreSQL 9, which the wheel does not have" in dev.stderr
+    assert "Traceback" not in dev.stderr
+    assert [path.name for path in data.iterdir()] == ["PG_VERSION"]
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can try another user")
