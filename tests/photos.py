@@ -151,3 +151,23 @@ def difference(one, other):
 def _png(*chunks):
     body = (struct.pack(">I", len(c)) + name + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def png_chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def with_png_chunks(png, chunks, *, last=False):
+    """Put chunks before a PNG's pixels, or behind them."""
+    at = png.index(b"IEND" if last else b"IDAT") - 4
+    return png[:at] + chunks + png[at:]
+
+
+def jpeg_segment(marker, content):
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def with_segments(jpeg, segments, *, before_last=False):
+    """Put segments at a JPEG's beginning, or before its last scan's tables."""
+    at = jpeg.rindex(b"\xff\xc4") if before_last else 2
+    return jpeg[:at] + segments + jpeg[at:]

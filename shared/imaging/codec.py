@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -9,6 +10,7 @@ import pyvips
 
 from shared.imaging import formats, libvips  # noqa: F401 — importing libvips is what makes loading safe
 from shared.imaging.limits import ImageHeader, ImageRefused, Refusal, check_size
+from shared.imaging.metadata import without_metadata
 
 T = TypeVar("T")
 
@@ -34,7 +36,7 @@ def read_header(source: bytes | Path) -> ImageHeader:
     """
     fmt = formats.recognise(_head(source))
     with _refuse_damage():
-        return _header(_load(source, fmt), fmt)
+        return _header(_load(_light_header(source, fmt), fmt), fmt)
 
 
 def decode_all(source: bytes) -> None:
@@ -44,6 +46,7 @@ def decode_all(source: bytes) -> None:
     that can fail, and saves the arithmetic (JPEG) and the memory (WebP) of full-size pixels.
     """
     fmt = formats.recognise(_head(source))
+    source = without_metadata(source, fmt) or source
     with _refuse_damage():
         # An average needs every pixel and keeps none.
         _load(source, fmt, **_SHRINK_ON_LOAD.get(fmt, {})).avg()
@@ -55,6 +58,7 @@ def open_fitted(source: bytes, longest: int) -> pyvips.Image:
     Full-size pixels never exist; the small ones are in memory when this returns. Raises ImageRefused.
     """
     read_header(source)
+    source = without_metadata(source, formats.recognise(_head(source))) or source
     with _refuse_damage():
         picture = pyvips.Image.thumbnail_source(
             pyvips.Source.new_from_memory(source),
@@ -88,6 +92,14 @@ def _head(source: bytes | Path) -> bytes:
         return source[: formats.HEAD_BYTES]
     with source.open("rb") as file:
         return file.read(formats.HEAD_BYTES)
+
+
+def _light_header(source: bytes | Path, fmt: formats.Format) -> bytes | Path:
+    """Return the source, or its header alone where there is much metadata around it."""
+    if isinstance(source, bytes):
+        return without_metadata(source, fmt, header_only=True) or source
+    with source.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+        return without_metadata(mapped, fmt, header_only=True) or source
 
 
 def _load(source: bytes | Path, fmt: formats.Format, **options: float) -> pyvips.Image:

@@ -1,6 +1,12 @@
 """libvips, made safe for pictures from strangers: importing this does it, so import it before loading any."""
 
+import logging
+
 import pyvips
+
+# A stranger's file decides how many warnings there are of it: 3 MB of doubled chunks gave 70 MB of log. What is wrong
+# with a picture is told to whoever sent it.
+logging.getLogger("pyvips").setLevel(logging.ERROR)
 
 # Deny by class, then allow four: a loader that a later libvips adds stays out without anybody thinking of it. It also
 # holds where libvips picks the loader itself, as its thumbnail does.
