@@ -8,11 +8,13 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, ControllerRouterHandler
 
-from services.gateway.dependencies import JobDependencies, as_dependencies
+from services.gateway.dependencies import as_dependencies
 from services.gateway.health import live, ready
 from services.gateway.http.client_address import Clients
 from services.gateway.http.problems import problem_response
 from services.gateway.http.rate_limits import CallLimits
+from services.gateway.http.spools import Spools
+from services.gateway.jobs.dependencies import JobDependencies
 from services.gateway.jobs.events import stream_status
 from services.gateway.jobs.results import get_result
 from services.gateway.jobs.start import retry_processing, start_processing
@@ -31,7 +33,6 @@ from services.gateway.uploads.direct_uploads import DirectUploads
 from services.gateway.uploads.janitor import janitor_of
 from services.gateway.uploads.objects import get_object, put_object
 from services.gateway.uploads.presign import complete_upload, presign_upload
-from services.gateway.uploads.spools import Spools
 from shared.bootstrap import Runtime
 from shared.database.conninfo import conninfo_with_timeouts
 from shared.database.rate_limits import RateLimits

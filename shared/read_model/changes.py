@@ -73,14 +73,14 @@ class ChangeListener:
     @contextlib.contextmanager
     def subscribe(self, upload_id: UUID) -> Iterator[Subscription]:
         """Have a waiter told of an upload's changes for as long as the context lasts."""
-        subscribe = Subscription()
-        self._subscriptions[upload_id].add(subscribe)
+        subscription = Subscription()
+        self._subscriptions[upload_id].add(subscription)
         self.waiting += 1
         try:
-            yield subscribe
+            yield subscription
         finally:
             self.waiting -= 1
-            self._subscriptions[upload_id].discard(subscribe)
+            self._subscriptions[upload_id].discard(subscription)
             if not self._subscriptions[upload_id]:
                 del self._subscriptions[upload_id]
 
@@ -88,8 +88,8 @@ class ChangeListener:
         """Wake everybody: whoever sees `closing` says goodbye to its client."""
         self.closing = True
         for watches in self._subscriptions.values():
-            for subscribe in watches:
-                subscribe.wake()
+            for subscription in watches:
+                subscription.wake()
 
     async def run(self) -> None:
         """Listen until cancelled; a lost connection is made anew."""
@@ -134,8 +134,8 @@ class ChangeListener:
             log.warning("notification_unreadable")
 
     def _tell(self, upload_id: UUID, version: int) -> None:
-        for subscribe in self._subscriptions.get(upload_id, ()):
-            subscribe.tell(version)
+        for subscription in self._subscriptions.get(upload_id, ()):
+            subscription.tell(version)
 
 
 async def _within(seconds: float, conn: psycopg.AsyncConnection, query: str, ids: list[UUID]) -> psycopg.AsyncCursor:

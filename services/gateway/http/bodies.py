@@ -12,7 +12,7 @@ from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMul
 
 from services.gateway.http.checks import AnyRequest
 from services.gateway.http.problems import InvalidRequestError, UnsupportedMediaTypeError
-from services.gateway.uploads.spools import Spool
+from services.gateway.http.spools import Spool
 from shared.imaging import ImageRefused, Refusal
 
 T = TypeVar("T", bound=msgspec.Struct)

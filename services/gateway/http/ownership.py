@@ -1,22 +1,11 @@
 """Who may see an upload: whoever holds its session token. The order of the checks is part of the interface."""
 
-from typing import Annotated
 from uuid import UUID
-
-from litestar.openapi.spec import Example
-from litestar.params import PathParameter
 
 from services.gateway.http.deadlines import READ_DEADLINE, with_deadline
 from services.gateway.http.sessions import check_token
-from services.gateway.openapi.examples import UPLOAD_ID
 from shared.read_model.queries import UploadQueries, UploadRow
 from shared.upload.errors import UploadNotFoundError
-
-_ID = [Example(value=str(UPLOAD_ID))]
-JobId = Annotated[
-    str, PathParameter(name="jobId", description="The upload's id, which is the job's too.", examples=_ID)
-]
-UploadId = Annotated[str, PathParameter(name="uploadId", description="The upload's id.", examples=_ID)]
 
 
 async def own_upload(reads: UploadQueries, upload_id: UUID, token: str, *, wait: float = READ_DEADLINE) -> UploadRow:

@@ -7,12 +7,14 @@ from litestar.openapi import ResponseSpec
 from litestar.params import HeaderParameter
 from litestar.response import Stream
 
-from services.gateway.dependencies import Reads, Streams, WaitersPart
-from services.gateway.http.ownership import JobId, as_upload_id, own_upload
+from services.gateway.dependencies import Reads
+from services.gateway.http.ownership import as_upload_id, own_upload
 from services.gateway.http.sessions import SessionToken, token_present
+from services.gateway.jobs.dependencies import Streams, WaitersPart
 from services.gateway.jobs.status_streams import ENDED
 from services.gateway.openapi.document import OWNER, described
 from services.gateway.openapi.examples import STREAM
+from services.gateway.openapi.parameters import JobId
 from services.gateway.openapi.problem_responses import problems
 
 LastEventId = Annotated[

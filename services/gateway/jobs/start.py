@@ -10,15 +10,17 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from contracts.http import ProcessAccepted, ProcessRequest
-from services.gateway.dependencies import Jobs, Reads, Store
+from services.gateway.dependencies import Reads, Store
 from services.gateway.http.bodies import json_only, read_json
 from services.gateway.http.checks import checks
-from services.gateway.http.ownership import JobId, as_upload_id, own_upload
+from services.gateway.http.ownership import as_upload_id, own_upload
 from services.gateway.http.problems import WorkflowTriggerError
 from services.gateway.http.rate_limits import process_rate
 from services.gateway.http.sessions import SessionToken, token_present
+from services.gateway.jobs.dependencies import Jobs
 from services.gateway.openapi.document import OWNER, described, json_body
 from services.gateway.openapi.examples import ACCEPTED, PROCESS
+from services.gateway.openapi.parameters import JobId
 from services.gateway.openapi.problem_responses import problems
 from shared.clock import utc_now
 from shared.eventstore.group_commit import ConflictError, StoreUnavailableError

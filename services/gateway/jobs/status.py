@@ -8,13 +8,14 @@ from litestar.openapi import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 
 from contracts.http import JobStatus
-from services.gateway.dependencies import Jobs
 from services.gateway.http.entity_tags import known_tags, knows, tag_of
-from services.gateway.http.ownership import JobId, as_upload_id, own_upload
+from services.gateway.http.ownership import as_upload_id, own_upload
 from services.gateway.http.sessions import SessionToken, token_present
+from services.gateway.jobs.dependencies import Jobs
 from services.gateway.jobs.job_status import status_of
 from services.gateway.openapi.document import OWNER, described
 from services.gateway.openapi.examples import GENERATING
+from services.gateway.openapi.parameters import JobId
 from services.gateway.openapi.problem_responses import problems
 from shared.read_model.changes import ChangeListener
 from shared.read_model.queries import UploadQueries, UploadRow
@@ -72,9 +73,9 @@ async def _news(
     upload_id: UUID, row: UploadRow, wait: float, reads: UploadQueries, changes: ChangeListener
 ) -> UploadRow:
     """Wait until the row has changed, or the time is over; return the row as it is then."""
-    with changes.subscribe(upload_id) as subscribe:
+    with changes.subscribe(upload_id) as subscription:
         # Again, now that nothing can be missed any more.
         latest = await reads.get(upload_id) or row
-        if latest.version == row.version and await subscribe.wait_beyond(row.version, wait):
+        if latest.version == row.version and await subscription.wait_beyond(row.version, wait):
             latest = await reads.get(upload_id) or row
         return latest

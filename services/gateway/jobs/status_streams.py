@@ -50,7 +50,7 @@ class StatusStreams:
         heartbeat: float = HEARTBEAT,
         pending_for: float = PENDING_FOR,
     ) -> None:
-        self._histories = stream_reader
+        self._stream_reader = stream_reader
         self._changes = changes
         self._objects = objects
         self._heartbeat = heartbeat
@@ -61,10 +61,10 @@ class StatusStreams:
         row: RowChange | None = None
         now = asyncio.get_running_loop().time
         pending_until = now() + self._pending_for
-        with self._changes.subscribe(upload_id) as subscribe:
+        with self._changes.subscribe(upload_id) as subscription:
             yield b"retry: %d\n\n" % RECONNECT_MS
             while not self._changes.closing:
-                heard = subscribe.version
+                heard = subscription.version
                 try:
                     events = await self._after(upload_id, row)
                 except (DatabaseError, PoolTimeout, TimeoutError) as error:
@@ -79,17 +79,17 @@ class StatusStreams:
                 if row is not None and row.status in ENDED:
                     return
                 # Also beyond what was heard: a hint of more than there is must not have us read in a circle.
-                async for sign_of_life in self._quiet(subscribe, max(heard, row.version if row else 0)):
+                async for sign_of_life in self._quiet(subscription, max(heard, row.version if row else 0)):
                     yield sign_of_life
                     if (row is None or row.status == Status.PENDING) and now() >= pending_until:
                         return
 
     async def _after(self, upload_id: UUID, row: RowChange | None) -> list[Event]:
-        return await with_deadline(lambda: self._histories.after(upload_id, row.version if row else 0))
+        return await with_deadline(lambda: self._stream_reader.after(upload_id, row.version if row else 0))
 
-    async def _quiet(self, subscribe: Subscription, version: int) -> AsyncIterator[bytes]:
+    async def _quiet(self, subscription: Subscription, version: int) -> AsyncIterator[bytes]:
         """Return signs of life until there is news."""
-        while not await subscribe.wait_beyond(version, self._heartbeat) and not self._changes.closing:
+        while not await subscription.wait_beyond(version, self._heartbeat) and not self._changes.closing:
             yield SIGN_OF_LIFE
 
     async def _message(self, row: RowChange) -> bytes:

@@ -9,17 +9,18 @@ import uuid_utils.compat
 from litestar import Request, post
 
 from contracts.http import MAX_IMAGE_BYTES, UploadCreated
-from services.gateway.dependencies import Announced, Cpu, Objects, SpoolsPart, Store
+from services.gateway.dependencies import Announced, Cpu, Objects, Store
 from services.gateway.http.bodies import UploadForm
 from services.gateway.http.deadlines import with_deadline
 from services.gateway.http.problems import InvalidRequestError
 from services.gateway.http.rate_limits import upload_rate
 from services.gateway.http.sessions import digest, new_token
+from services.gateway.http.spools import FORM_BYTES
 from services.gateway.openapi.document import UPLOAD_FORM, described
 from services.gateway.openapi.examples import CREATED
 from services.gateway.openapi.problem_responses import problems
+from services.gateway.uploads.dependencies import SpoolsPart
 from services.gateway.uploads.registration import STORE_WAIT, as_email, registered
-from services.gateway.uploads.spools import FORM_BYTES
 from shared.imaging import ImageHeader, ImageRefused, Refusal, read_header
 from shared.storage.keys import original_key
 

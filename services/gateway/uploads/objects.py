@@ -10,14 +10,15 @@ from litestar.params import FromPath
 from litestar.response import File
 
 from contracts.http import MAX_IMAGE_BYTES
-from services.gateway.dependencies import Local, SpoolsPart
+from services.gateway.dependencies import Local
 from services.gateway.http.problems import (
     InvalidRequestError,
     LengthRequiredError,
     ObjectNotFoundError,
     SignatureMismatchError,
 )
-from services.gateway.uploads.spools import Spool
+from services.gateway.http.spools import Spool
+from services.gateway.uploads.dependencies import SpoolsPart
 from shared.storage.port import ObjectMissingError
 from shared.storage.signing import BadSignatureError
 

@@ -6,15 +6,16 @@ import uuid_utils.compat
 from litestar import Request, post
 
 from contracts.http import IMAGE_TYPES, MAX_IMAGE_BYTES, PresignRequest, UploadCompleted, UploadPresigned
-from services.gateway.dependencies import Direct
 from services.gateway.http.bodies import json_only, read_json
 from services.gateway.http.checks import checks
-from services.gateway.http.ownership import UploadId, as_upload_id
+from services.gateway.http.ownership import as_upload_id
 from services.gateway.http.rate_limits import complete_rate, upload_rate
 from services.gateway.http.sessions import SessionToken, digest, new_token, token_present
 from services.gateway.openapi.document import OWNER, described, json_body
 from services.gateway.openapi.examples import COMPLETED, PRESIGN, PRESIGNED
+from services.gateway.openapi.parameters import UploadId
 from services.gateway.openapi.problem_responses import problems
+from services.gateway.uploads.dependencies import Direct
 from services.gateway.uploads.direct_uploads import LIFETIME
 from services.gateway.uploads.registration import as_email
 from shared.clock import utc_now

@@ -17,6 +17,7 @@ from shared.imaging import ImageRefused
 from shared.messaging.message import Message
 from shared.stages.consumer import StageConsumer
 from tests.builders import a_run_up_to
+from tests.photos import a_png, png_chunk, with_png_chunks
 from tests.unit.stages.memory_store import MemoryStore
 
 SIZE = 5_000_000
@@ -24,7 +25,7 @@ TIMES = 10
 
 
 def broken():
-    return b"\x89PNG\r\n\x1a\n" + bytes(SIZE)
+    return with_png_chunks(a_png(), png_chunk(b"IDAT", bytes(SIZE)))
 
 
 class Objects:
