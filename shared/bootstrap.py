@@ -22,7 +22,6 @@ from shared.messaging.embedded_transport import EmbeddedTransport
 from shared.messaging.message import Consumer, Transport
 from shared.messaging.rabbit_transport import RabbitTransport
 from shared.messaging.relay import Relay
-from shared.messaging.signatures import MessageSigner
 from shared.observability import logs, traces
 from shared.observability.health_server import HealthServer
 from shared.observability.metrics import BREAKER_OPEN, COMMIT_APPENDS, COMMIT_SECONDS
@@ -215,7 +214,6 @@ def rabbit_runtime(settings: Settings, *, public_url: str, service: str = "darkr
     transport = RabbitTransport(
         settings.broker.amqp_url,
         grace=settings.process.grace_period,
-        signer=MessageSigner(settings.broker.message_signing_key),
         on_state=readiness.need("broker", quiet=True),
     )
     runtime = Runtime(settings, transport, public_url=public_url, service=service, readiness=readiness)

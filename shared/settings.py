@@ -23,9 +23,6 @@ RATE_LIMIT_COMPLETE = 60
 RATE_LIMIT_PROCESS = 60
 """Calls a minute and client in production, where nothing else is set. In development there is no limit."""
 
-KEY_LENGTH = 32
-"""Characters that a secret of ours has in production, at the least."""
-
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 
 DEFAULT_GEMINI_MODEL = "gemini-3.1-flash-image"
@@ -65,13 +62,9 @@ class Database(_FromEnvironment, frozen=True, kw_only=True):
 
 
 class Broker(_FromEnvironment, frozen=True, kw_only=True):
-    """Where RabbitMQ is, as an AMQP URL with the vhost as its path; and the key under which messages are signed.
-
-    All services have the same key. Without one, in development, each message costs its consumer a read of the stream.
-    """
+    """Where RabbitMQ is, as an AMQP URL with the vhost as its path."""
 
     amqp_url: str = ""
-    message_signing_key: str = ""
 
 
 class Objects(_FromEnvironment, frozen=True, kw_only=True):
@@ -280,8 +273,6 @@ def _missing(settings: Settings) -> list[str]:
         found.append("DATABASE_URL is not set")
     if not settings.broker.amqp_url:
         found.append("AMQP_URL is not set")
-    if len(settings.broker.message_signing_key) < KEY_LENGTH:
-        found.append(f"MESSAGE_SIGNING_KEY needs {KEY_LENGTH} characters or more: try `openssl rand -hex 32`")
     if not settings.objects.object_store_url:
         found.append("OBJECT_STORE_URL is not set")
     if settings.objects.object_store_url.startswith("s3:"):

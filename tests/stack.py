@@ -15,7 +15,6 @@ import httpx
 
 from tests.servers import free_port
 
-SIGNING_KEY = "a key of the tests, 32 characters or more"
 SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics")
 
 
@@ -36,7 +35,6 @@ class Stack:
             "DATABASE_URL": database_url,
             "AMQP_URL": amqp_url,
             "OBJECT_STORE_URL": (folder / "objects").as_uri(),
-            "MESSAGE_SIGNING_KEY": SIGNING_KEY,
             "GENERATOR": "local",
             "PORT": str(self.port),
             "LOG_FORMAT": "json",

@@ -43,10 +43,6 @@ class AnalyticsConsumer:
         if self._sink is None:
             return
         history = await self._store.history(message.event.upload_id)
-        if message.event not in history:
-            # Whoever may write to the broker may send anything; only what is recorded is counted.
-            log.warning("message_skipped", message_id=message.event.message_id, why="it is not in the stream")
-            return
         capture = capture_of(message.event, history)
         if capture is not None:
             await self._deliver(self._sink, capture)

@@ -1,4 +1,4 @@
-"""One dead letter: why and since when it is one, and how it is as a message again."""
+"""One dead letter: why and when it was set aside, and how it is as a message again."""
 
 import contextlib
 import datetime as dt
@@ -9,29 +9,15 @@ import aio_pika
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 
-from shared.messaging.lenient_properties import UNREADABLE
-
 REASON, DEAD_LETTERED_AT = "x-reason", "x-set-aside-at"
 _DEATH_HEADERS = frozenset(
-    {
-        REASON,
-        DEAD_LETTERED_AT,
-        UNREADABLE,
-        "x-queue",
-        "x-routing-key",
-        "x-death",
-        "x-delivery-count",
-        "x-acquired-count",
-    }
+    {REASON, DEAD_LETTERED_AT, "x-queue", "x-routing-key", "x-death", "x-delivery-count", "x-acquired-count"}
 )
 """Headers that tell of a message's death; they do not go back with it."""
-MAX_HEADERS = 32
-MAX_HEADER_LENGTH = 1024
-"""A publisher's headers that a dead letter keeps: how many, and the longest value, in characters."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A message that could not be handled, since `since` where that is known; `body` is cut to the length asked for."""
+    """One message that was set aside. `since` is when, as far as it is known; `body` is cut to `show`'s length."""
 
     queue: str
     message_id: str | None
@@ -44,10 +30,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def without_death_headers(message: AbstractIncomingMessage) -> aio_pika.Message:
     """Return the message as it was before it died."""
-    own = {key: value for key, value in message.headers.items() if not _is_death_header(key)}
+    headers = {
+        key: value for key, value in message.headers.items() if key not in _DEATH_HEADERS and not _is_death_header(key)
+    }
     return aio_pika.Message(
         message.body,
-        headers=kept_headers(own),
+        headers=headers,
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         delivery_mode=DeliveryMode.PERSISTENT,
@@ -58,24 +46,8 @@ def without_death_headers(message: AbstractIncomingMessage) -> aio_pika.Message:
     )
 
 
-def kept_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the headers that a message keeps as a dead letter: plain values that are not large, and not many.
-
-    All of them must fit into one frame with those that tell of its death, or the broker would close the connection.
-    """
-    kept: dict[str, Any] = {}
-    for key, value in headers.items():
-        if isinstance(value, bytes | bytearray | str):
-            text = value if isinstance(value, str) else value.decode(errors="replace")
-            if len(text) <= MAX_HEADER_LENGTH:
-                kept[key] = text
-        elif isinstance(value, int) and -(2**63) <= value < 2**63:
-            kept[key] = value
-    return dict(list(kept.items())[:MAX_HEADERS])
-
-
 def _is_death_header(header: str) -> bool:
-    return header in _DEATH_HEADERS or header.startswith(("x-first-death-", "x-last-death-"))
+    return header.startswith(("x-first-death-", "x-last-death-"))
 
 
 def read_dead_letter(message: AbstractIncomingMessage, queue: str, body_length: int) -> DeadLetter:
@@ -102,9 +74,9 @@ def reason_of(headers: Mapping[str, Any]) -> str:
 
 
 def _since(message: AbstractIncomingMessage) -> dt.datetime | None:
-    if told := _text(message.headers.get(DEAD_LETTERED_AT)):
+    if dead_letter := _text(message.headers.get(DEAD_LETTERED_AT)):
         with contextlib.suppress(ValueError):
-            return dt.datetime.fromisoformat(told).astimezone(dt.UTC)
+            return dt.datetime.fromisoformat(dead_letter)
     died = (_first_death(message.headers) or {}).get("time")
     return died if isinstance(died, dt.datetime) else message.timestamp
 

@@ -13,7 +13,6 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError, PublishError
 
 from contracts.ops import DeadQueue
-from shared.messaging import lenient_properties
 from shared.messaging.dead_letter import DeadLetter, read_dead_letter, without_death_headers
 from shared.messaging.message import TransportDownError
 from shared.messaging.topology import QUEUES, dead
@@ -100,7 +99,6 @@ class DeadLetters:
 @contextlib.asynccontextmanager
 async def open_dead_letters(amqp_url: str) -> AsyncIterator[DeadLetters]:
     """Connect for a command. Raises TransportDownError."""
-    lenient_properties.install()
     try:
         connection = await aio_pika.connect(amqp_url, timeout=CONNECT_TIMEOUT)
     except (AMQPError, ConnectionError, OSError, TimeoutError) as error:

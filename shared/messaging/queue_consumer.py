@@ -1,7 +1,4 @@
-"""One queue's consumer: each message in a task of its own; acknowledged once handled, or requeued, or dead-lettered.
-
-Whatever a message is, it is settled: what cannot be decoded is a dead letter with the reason, and what fails in its
-handler is delivered again until the broker's delivery limit makes it one.
+"""One queue's reader: each message in a task of its own; acknowledged once handled, or given back, or set aside.
 
 It consumes through aio-pika on the connection that FastStream keeps: FastStream's own subscriber puts a dozen context
 managers around each message, which cost more than all else that is done to take it.
@@ -11,24 +8,20 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+import msgspec
 import structlog
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection, AbstractRobustQueue
 from aio_pika.exceptions import AMQPError
 
 from contracts.events import Event, decode
-from shared.messaging import signatures
-from shared.messaging.lenient_properties import UNREADABLE
 from shared.messaging.message import Consumer, Message, TransportDownError, UnroutableError
-from shared.messaging.signatures import MessageSigner
-from shared.messaging.topology import DELIVERY_LIMIT, EVENTS
+from shared.messaging.topology import EVENTS
 from shared.observability.metrics import MESSAGES_DEAD_LETTERED, MESSAGES_REQUEUED
 
 log = structlog.get_logger(__name__)
 
 NACK_FIRST, NACK_MAX = 0.5, 30.0
-"""Seconds before a message that could not be handled is requeued: more with each delivery, to be no hot loop."""
-REASON_LENGTH = 300
-"""Characters of a dead letter's reason: a decoder's error may quote the message."""
+"""Seconds before a message is given back that could not be handled: more with each delivery, to be no hot loop."""
 
 # What a broken connection can raise, from three libraries' layers. A confirm that never comes is a TimeoutError.
 CONNECTION_ERRORS = (AMQPError, ConnectionError, OSError, TimeoutError, RuntimeError)
@@ -40,34 +33,31 @@ DeadLetterMove = Callable[[str, AbstractIncomingMessage, str], Awaitable[None]]
 class QueueConsumer:
     """Reads one queue, `concurrency` messages at a time.
 
-    A lost connection does not interrupt a message in flight, which may be a call that is paid for: it goes on, and when
-    the broker delivers the same body again, both deliveries are settled together.
+    A lost connection does not break off what is in hand, which may be a call that is paid for: it goes on, and when the
+    broker delivers its message again, that is taken for the same and settled with it.
     """
 
-    def __init__(
-        self, queue: str, consumer: Consumer, *, concurrency: int, dead_letter: DeadLetterMove, signer: MessageSigner
-    ) -> None:
+    def __init__(self, queue: str, consumer: Consumer, *, concurrency: int, dead_letter: DeadLetterMove) -> None:
         self._queue = queue
         self._consumer = consumer
         self._concurrency = concurrency
         self._move_to_dead_letters = dead_letter
-        self._signer = signer
         self._requeued = MESSAGES_REQUEUED.labels(queue)
         self._dead_lettered = MESSAGES_DEAD_LETTERED.labels(queue)
-        self.in_flight: dict[bytes, list[AbstractIncomingMessage]] = {}
+        self.in_flight: dict[str, list[AbstractIncomingMessage]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._reading: tuple[AbstractRobustQueue, str] | None = None
 
     async def start(self, connection: AbstractRobustConnection) -> None:
-        """Begin to read; after a reconnect aio-pika begins again by itself. Raises one of CONNECTION_ERRORS."""
+        """Begin to read; after a reconnect aio-pika begins again by itself. Raises what BROKER_DOWN names."""
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=self._concurrency)
         queue = await channel.declare_queue(self._queue, passive=True)
         self._reading = queue, await queue.consume(self._take)
 
     async def stop(self, grace: float) -> None:
-        """Take nothing more; wait up to `grace` seconds for what is in flight, and leave the rest to be redelivered."""
+        """Take nothing more; wait up to `grace` seconds for what is in hand, and leave the rest to be redelivered."""
         self._stopping = True
         if self._reading is not None:
             queue, tag = self._reading
@@ -83,14 +73,14 @@ class QueueConsumer:
         if self._stopping:
             return
         try:
-            event = _decoded(message)
-        except Exception as error:  # noqa: BLE001 — whatever it is, nobody will ever read this message
+            event = decode(message.body)
+        except msgspec.DecodeError as error:
             self._begin(self._dead_letter(message, f"cannot be read: {error}"))
             return
-        if message.body in self.in_flight:
-            self.in_flight[message.body].append(message)
+        if event.message_id in self.in_flight:
+            self.in_flight[event.message_id].append(message)
             return
-        self.in_flight[message.body] = [message]
+        self.in_flight[event.message_id] = [message]
         self._begin(self._handle(event, message))
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
@@ -101,37 +91,28 @@ class QueueConsumer:
     async def _handle(self, event: Event, message: AbstractIncomingMessage) -> None:
         try:
             await self._consumer.handle(
-                Message(event=event, traceparent=_text(message.headers.get("traceparent")), fresh=self._fresh(message))
+                Message(
+                    event=event,
+                    traceparent=_text(message.headers.get("traceparent")),
+                    fresh=not message.redelivered and message.exchange == EVENTS.name,
+                )
             )
         except Exception:
             log.exception("message_not_handled", queue=self._queue, message_id=event.message_id)
-            await self._requeue(self.in_flight.pop(message.body))
+            await self._requeue(self.in_flight.pop(event.message_id))
         except asyncio.CancelledError:
-            del self.in_flight[message.body]
+            del self.in_flight[event.message_id]
             raise
         else:
-            await _acknowledge(self.in_flight.pop(message.body))
-
-    def _fresh(self, message: AbstractIncomingMessage) -> bool:
-        """Return whether a message comes straight from a commit of one of our own processes."""
-        return (
-            not message.redelivered
-            and message.exchange == EVENTS.name
-            and self._signer.verify(message.body, message.headers.get(signatures.HEADER))
-        )
+            await _acknowledge(self.in_flight.pop(event.message_id))
 
     async def _dead_letter(self, message: AbstractIncomingMessage, reason: str) -> None:
-        reason = reason[:REASON_LENGTH]
         ids = {"message_id": message.message_id, "workflow_run_id": message.correlation_id}
         log.error("message_dead_lettered", service=self._queue, queue=self._queue, reason=reason, **ids)
         try:
             await self._move_to_dead_letters(self._queue, message, reason)
         except (TransportDownError, UnroutableError):
             await self._requeue([message])
-        except Exception:
-            # The queue's own dead-lettering needs nothing of the message, and tells no reason of ours.
-            log.exception("message_rejected", queue=self._queue)
-            await _reject([message], requeue=False)
         else:
             self._dead_lettered.inc()
             await _acknowledge([message])
@@ -139,28 +120,12 @@ class QueueConsumer:
     async def _requeue(self, deliveries: Sequence[AbstractIncomingMessage]) -> None:
         """Have the broker deliver a message again, later each time; after DELIVERY_LIMIT it is a dead letter."""
         self._requeued.inc()
-        await asyncio.sleep(min(NACK_FIRST * 2 ** _delivery_count(deliveries[-1]), NACK_MAX))
-        await _reject(deliveries, requeue=True)
-
-
-def _decoded(message: AbstractIncomingMessage) -> Event:
-    """Read a message's event. Raises ValueError, or msgspec.DecodeError, which is one."""
-    if UNREADABLE in message.headers:
-        raise ValueError(f"its properties are not valid ({_text(message.headers[UNREADABLE])})")
-    return decode(message.body)
-
-
-def _delivery_count(message: AbstractIncomingMessage) -> int:
-    """Return how often the broker says that it delivered a message before; a publisher's own header counts as none."""
-    count = message.headers.get("x-delivery-count") if message.redelivered else 0
-    return min(count, DELIVERY_LIMIT) if isinstance(count, int) and count > 0 else 0
-
-
-async def _reject(deliveries: Sequence[AbstractIncomingMessage], *, requeue: bool) -> None:
-    """Reject, and do not nack: from RabbitMQ 4.3 on, only a rejection counts as a delivery that failed."""
-    for message in deliveries:
-        with contextlib.suppress(*CONNECTION_ERRORS):
-            await message.reject(requeue=requeue)
+        count = int(str(deliveries[-1].headers.get("x-delivery-count") or 0))
+        await asyncio.sleep(min(NACK_FIRST * 2**count, NACK_MAX))
+        for message in deliveries:
+            # Rejected and not nacked: from RabbitMQ 4.3 on, only a rejection counts as a delivery that failed.
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                await message.reject(requeue=True)
 
 
 async def _acknowledge(deliveries: Sequence[AbstractIncomingMessage]) -> None:
@@ -171,4 +136,4 @@ async def _acknowledge(deliveries: Sequence[AbstractIncomingMessage]) -> None:
 
 
 def _text(header: object) -> str | None:
-    return header.decode(errors="replace") if isinstance(header, bytes) else header if isinstance(header, str) else None
+    return header.decode() if isinstance(header, bytes) else header if isinstance(header, str) else None

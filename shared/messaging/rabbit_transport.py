@@ -17,11 +17,8 @@ from faststream.rabbit import Channel, RabbitBroker
 from contracts.events import encode, routing_key
 from shared.clock import utc_now
 from shared.eventstore.outbox import EXCHANGE, OutboxRow
-from shared.messaging import lenient_properties, signatures
-from shared.messaging.dead_letter import DEAD_LETTERED_AT, REASON, kept_headers
 from shared.messaging.message import Consumer, TopologyConflictError, TransportDownError, UnroutableError
 from shared.messaging.queue_consumer import CONNECTION_ERRORS, QueueConsumer
-from shared.messaging.signatures import MessageSigner
 from shared.messaging.topology import DEFAULT, EVENTS, QUEUES, dead, declare
 from shared.observability import traces
 
@@ -38,19 +35,10 @@ CONNECT_FIRST, CONNECT_MAX = 0.2, 5.0
 class RabbitTransport:
     """This process's one connection to the broker, for both directions. Comes back by itself after an outage."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        grace: float,
-        signer: MessageSigner | None = None,
-        on_state: Callable[[bool], None] = lambda _: None,
-    ) -> None:
-        lenient_properties.install()
+    def __init__(self, url: str, *, grace: float, on_state: Callable[[bool], None] = lambda _: None) -> None:
         self.up = False
         self._on_state = on_state
         self._grace = grace
-        self._signer = signer or MessageSigner("")
         self.queue_consumers: list[QueueConsumer] = []
         self._channel: AbstractChannel | None = None
         self._broker = RabbitBroker(
@@ -68,7 +56,7 @@ class RabbitTransport:
     def consume(self, queue: str, consumer: Consumer, *, concurrency: int) -> None:
         """Have `consumer` read `queue`, `concurrency` messages at a time. Call before `start`."""
         self.queue_consumers.append(
-            QueueConsumer(queue, consumer, concurrency=concurrency, dead_letter=self.dead_letter, signer=self._signer)
+            QueueConsumer(queue, consumer, concurrency=concurrency, dead_letter=self.dead_letter)
         )
 
     async def start(self) -> None:
@@ -126,17 +114,15 @@ class RabbitTransport:
         if not self.up:
             raise TransportDownError("the broker is away")
         event = row.event
-        body = encode(event)
         to_exchange = row.target == EXCHANGE
         with traces.send(event, row.target or EVENTS.name, row.traceparent):
             headers = {
                 "schema_version": event.schema_version,
                 "causation_id": row.causation_id,
                 "traceparent": traces.current(row.traceparent),
-                signatures.HEADER: self._signer.sign(body),
             }
             await self._publish(
-                body,
+                encode(event),
                 EVENTS.name if to_exchange else DEFAULT.name,
                 routing_key(type(event)) if to_exchange else row.target,
                 message_id=event.message_id,
@@ -160,11 +146,11 @@ class RabbitTransport:
             message_type=message.type,
             timestamp=message.timestamp,
             headers={
-                **kept_headers(message.headers),
-                REASON: reason,
+                **message.headers,
+                "x-reason": reason,
                 "x-queue": queue,
                 "x-routing-key": message.routing_key or "",
-                DEAD_LETTERED_AT: utc_now().isoformat(),
+                "x-set-aside-at": utc_now().isoformat(),
             },
         )
 

@@ -20,7 +20,6 @@ from shared.eventstore.outbox import EXCHANGE, OutboxRow
 from shared.messaging import queue_consumer, rabbit_transport
 from shared.messaging.message import TransportDownError, UnroutableError
 from shared.messaging.rabbit_transport import RabbitTransport
-from shared.messaging.signatures import MessageSigner
 from shared.messaging.topology import DELIVERY_LIMIT, EVENTS, QUEUES, bindings, dead
 from tests.builders import NOW, RUN, UPLOAD, an_event
 from tests.waiting import until
@@ -49,7 +48,7 @@ class Reader:
 @contextlib.asynccontextmanager
 async def connected(url, grace=5.0, **readers):
     """Return a transport that reads these queues; what it handles when the block ends has `grace` seconds."""
-    transport = RabbitTransport(url, grace=grace, signer=MessageSigner("k" * 32))
+    transport = RabbitTransport(url, grace=grace)
     for queue, reader in readers.items():
         transport.consume(queue, reader, concurrency=4)
     await transport.start()
