@@ -12,14 +12,15 @@ from uuid import UUID
 
 import msgspec
 
-Version = Annotated[int, msgspec.Meta(ge=1)]
-Attempt = Annotated[int, msgspec.Meta(ge=1)]
+Version = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Attempt = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 OWNER = "user"
 """What stands in `ReplayRequested.requested_by` where the upload's owner asked; else it is an operator's name."""
 
 ObjectKey = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
-Pixels = Annotated[int, msgspec.Meta(ge=1)]
-Bytes = Annotated[int, msgspec.Meta(ge=0)]
+Pixels = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Status(enum.StrEnum):
@@ -48,7 +49,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_
 
     upload_id: UUID
     version: Version
-    occurred_at: datetime
+    occurred_at: Instant
 
     @property
     def originator_id(self) -> UUID:
@@ -99,7 +100,7 @@ class ProcessingRequested(_RunFact, frozen=True, kw_only=True, tag="ProcessingRe
     """A run began; it ends by `deadline_at` one way or the other. Recorded by the gateway; the validator reacts."""
 
     original_key: ObjectKey
-    deadline_at: datetime
+    deadline_at: Instant
 
 
 class ImageValidated(_RunFact, frozen=True, kw_only=True, tag="ImageValidated"):
@@ -121,9 +122,9 @@ class GenerationStarted(_RunFact, frozen=True, kw_only=True, tag="GenerationStar
     """
 
     worker: str
-    call: Annotated[int, msgspec.Meta(ge=1)]
-    lease_until: datetime
-    max_unknown: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    call: Attempt
+    lease_until: Instant
+    max_unknown: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class ImageGenerated(_RunFact, frozen=True, kw_only=True, tag="ImageGenerated"):
@@ -134,7 +135,7 @@ class ImageGenerated(_RunFact, frozen=True, kw_only=True, tag="ImageGenerated"):
     """
 
     generated_key: ObjectKey
-    generation: Annotated[int, msgspec.Meta(ge=1)]
+    generation: Attempt
     provider: str
     model: str
     content_type: str
@@ -181,7 +182,7 @@ class StageAttemptFailed(_RunFact, frozen=True, kw_only=True, tag="StageAttemptF
     stage_attempt: Attempt
     code: str
     message: str
-    retry_at: datetime
+    retry_at: Instant
     outcome_unknown: bool = False
 
 
@@ -207,7 +208,7 @@ class ReplayRequested(_RunFact, frozen=True, kw_only=True, tag="ReplayRequested"
     from_stage: Stage
     requested_by: str
     reason: str
-    deadline_at: datetime
+    deadline_at: Instant
 
 
 class UploadErased(_Fact, frozen=True, kw_only=True, tag="UploadErased"):
@@ -256,7 +257,10 @@ def encode(event: Event) -> bytes:
 
 
 def decode(body: bytes) -> Event:
-    """Read an event from its JSON. Raises msgspec.DecodeError (or its ValidationError) on anything else."""
+    """Read an event from its JSON. Raises msgspec.DecodeError (or its ValidationError) on anything else.
+
+    On bytes that no publisher of ours wrote it may raise more: UnicodeDecodeError, RecursionError, MemoryError.
+    """
     return _decoder.decode(body)
 
 
