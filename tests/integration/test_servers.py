@@ -1,6 +1,8 @@
 """The servers that the tests run against: real ones, private ones, and gone when nobody holds them."""
 
 import asyncio
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.servers import PostgresServer, RabbitServer, free_port
+from tests.servers import PostgresServer, RabbitServer, free_port, private_rabbit
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -110,6 +112,41 @@ async def test_a_confirmed_message_outlives_an_outage_of_rabbitmq(breakable_rabb
         assert found is not None
         assert found.body == b"kept"
     breakable_rabbit.delete_vhost(url)
+
+
+def epmds() -> dict[int, list[int]]:
+    """Return Erlang's port mappers of this machine, by process id, and the ports that each listens on."""
+    found = [process for process in psutil.process_iter(["name"]) if process.info["name"] == "epmd"]
+    return {process.pid: [at.laddr.port for at in process.net_connections("tcp4")] for process in found}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("on_the_path", [True, False])
+def test_rabbitmq_has_a_port_mapper_of_its_own_that_ends_with_it(tmp_path, monkeypatch, on_the_path) -> None:
+    if shutil.which("epmd") is None:
+        pytest.skip("RabbitMQ does not come from a package here")
+    if not on_the_path:
+        for folder in reversed(os.environ["PATH"].split(os.pathsep)):
+            for program in Path(folder).glob("*"):
+                (tmp_path / program.name).unlink(missing_ok=True)
+                (tmp_path / program.name).symlink_to(program)
+        (tmp_path / "epmd").unlink()
+        monkeypatch.setenv("PATH", str(tmp_path))
+    before = epmds()
+    server = private_rabbit()
+    try:
+        [pid] = [pid for pid, ports in epmds().items() if server.power.epmd_port in ports]
+        assert pid not in before
+        assert pid in [process.pid for process in server.power._family()]
+        psutil.Process(pid).kill()  # whoever ended it, the node goes on, and comes back
+        server.restart()
+        assert server.create_vhost()
+        mine = [process.pid for process in server.power._family() if process.name() == "epmd"]
+        assert len(mine) == 1
+    finally:
+        server.close()
+    assert not psutil.pid_exists(mine[0])
+    assert {pid for pid in before if psutil.pid_exists(pid)} <= set(epmds())
 
 
 KILLED_SESSION = """

@@ -27,15 +27,17 @@ _NO_VHOSTS = """AMQP_URL is set, but nothing there lets the tests create virtual
 Enable the management plugin (and set AMQP_MANAGEMENT_URL if it does not answer at {url}) and
 give a user with the administrator tag, or run the tests as root beside the server, where rabbitmqctl works."""
 
-# If no port mapper is there, Erlang starts one as a daemon, which would outlive us. So one is there: a child of ours.
+# Erlang's port mapper as a child of ours, which ends with us. Erlang itself would take one that happens to run, or start
+# a daemon that outlives us; it is told not to. Not everybody who has `erl` on the path has `epmd` there.
 _WITH_OWN_EPMD = """
-if command -v epmd; then
-    epmd &
-    until epmd -names; do sleep 0.05; done
-fi
+epmd=$(command -v epmd) || {
+    for epmd in "$(erl -noshell -eval 'io:put_chars(code:root_dir()), halt().')"/erts-*/bin/epmd; do :; done
+}
+[ -x "$epmd" ] || { echo "there is no epmd beside erl"; exit 1; }
+"$epmd" &
+until "$epmd" -names; do sleep 0.05; done
 exec "$0"
 """
-
 
 _SETTLED = 5.0
 """Seconds after which a queue's workers have started."""
@@ -176,7 +178,7 @@ class PrivateRabbit(Program):
 
     def __init__(self, script: Path) -> None:
         super().__init__()
-        self._port, management_port, epmd_port, dist_port = (free_port() for _ in range(4))
+        self._port, management_port, dist_port = (free_port() for _ in range(3))
         self.amqp_url = f"amqp://guest:guest@127.0.0.1:{self._port}/"
         self.management = Management(f"http://127.0.0.1:{management_port}", "guest", "guest")
         self._script = script
@@ -196,7 +198,6 @@ class PrivateRabbit(Program):
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
             "HOME": str(folder),
-            "ERL_EPMD_PORT": str(epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": f"darkroom-{secrets.token_hex(4)}@localhost",
             "RABBITMQ_DIST_PORT": str(dist_port),
@@ -208,11 +209,14 @@ class PrivateRabbit(Program):
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": str(folder / "pid"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "config"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false",
         }
 
     def start(self) -> None:
-        self.launch(["/bin/sh", "-c", _WITH_OWN_EPMD, str(self._script)], env=self._env)
+        # Of each start its own: while the node was down, somebody else's may have taken the port.
+        self.epmd_port = free_port()
+        env = {**self._env, "ERL_EPMD_PORT": str(self.epmd_port)}
+        self.launch(["/bin/sh", "-c", _WITH_OWN_EPMD, str(self._script)], env=env)
 
     def stop(self) -> None:
         self.terminate(signal.SIGTERM)
