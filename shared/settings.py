@@ -23,6 +23,9 @@ RATE_LIMIT_COMPLETE = 60
 RATE_LIMIT_PROCESS = 60
 """Calls a minute and client in production, where nothing else is set. In development there is no limit."""
 
+SIGNING_KEY_LENGTH = 32
+"""Characters that MESSAGE_SIGNING_KEY has at least."""
+
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 
 DEFAULT_GEMINI_MODEL = "gemini-3.1-flash-image"
@@ -62,9 +65,14 @@ class Database(_FromEnvironment, frozen=True, kw_only=True):
 
 
 class Broker(_FromEnvironment, frozen=True, kw_only=True):
-    """Where RabbitMQ is, as an AMQP URL with the vhost as its path."""
+    """Where RabbitMQ is, as an AMQP URL with the vhost as its path.
+
+    `message_signing_key` is what all processes sign messages with, and verify them. Without one every message costs a
+    read of its upload's events, as one of a stranger does.
+    """
 
     amqp_url: str = ""
+    message_signing_key: str = ""
 
 
 class Objects(_FromEnvironment, frozen=True, kw_only=True):
@@ -233,6 +241,8 @@ def _wrong(settings: Settings) -> list[str]:
     store = settings.objects.object_store_url
     if _scheme(store) == "s3" and not urlsplit(store).netloc:
         found.append("OBJECT_STORE_URL names no bucket: write s3://bucket")
+    if 0 < len(settings.broker.message_signing_key) < SIGNING_KEY_LENGTH:
+        found.append(f"MESSAGE_SIGNING_KEY has fewer than {SIGNING_KEY_LENGTH} characters")
     found += _wrong_lists(settings.gateway)
     if settings.generator.generator == "gemini" and not settings.generator.gemini_api_key:
         found.append("GENERATOR=gemini needs GEMINI_API_KEY")
@@ -273,6 +283,8 @@ def _missing(settings: Settings) -> list[str]:
         found.append("DATABASE_URL is not set")
     if not settings.broker.amqp_url:
         found.append("AMQP_URL is not set")
+    if not settings.broker.message_signing_key:
+        found.append("MESSAGE_SIGNING_KEY is not set")
     if not settings.objects.object_store_url:
         found.append("OBJECT_STORE_URL is not set")
     if settings.objects.object_store_url.startswith("s3:"):

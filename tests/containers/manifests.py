@@ -58,6 +58,7 @@ SECRETS = {
         "S3_ACCESS_KEY_ID": "key",
         "S3_SECRET_ACCESS_KEY": "secret",
         "OPERATOR_TOKEN": "a-token-of-more-than-thirty-two-characters",
+        "MESSAGE_SIGNING_KEY": "a-key-of-more-than-thirty-two-characters",
         "GEMINI_API_KEY": "key",
     },
     "postgres-app": {"uri": "postgresql://darkroom:secret@postgres-rw.darkroom:5432/darkroom"},

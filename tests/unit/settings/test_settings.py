@@ -8,7 +8,7 @@ PRODUCTION = {
     "ENVIRONMENT": "production",
     "DATABASE_URL": "postgresql://u:p@db/darkroom",
     "AMQP_URL": "amqps://u:p@mq/v",
-    "MESSAGE_SIGNING_KEY": "0123456789abcdef0123456789abcdef",
+    "MESSAGE_SIGNING_KEY": "k" * 32,
     "OBJECT_STORE_URL": "s3://bucket",
     "S3_ACCESS_KEY_ID": "id",
     "S3_SECRET_ACCESS_KEY": "secret",
@@ -34,7 +34,14 @@ def test_an_empty_environment_is_enough_to_develop(tmp_path):
 def test_in_development_every_missing_credential_is_a_warning():
     warnings = "\n".join(load({}).warnings)
 
-    for name in ("DATABASE_URL", "AMQP_URL", "OBJECT_STORE_URL", "GEMINI_API_KEY", "OPERATOR_TOKEN"):
+    for name in (
+        "DATABASE_URL",
+        "AMQP_URL",
+        "MESSAGE_SIGNING_KEY",
+        "OBJECT_STORE_URL",
+        "GEMINI_API_KEY",
+        "OPERATOR_TOKEN",
+    ):
         assert name in warnings
 
 
@@ -64,6 +71,7 @@ WRONG = [
     ("DATABASE_URL", "darkroom"),
     ("DATABASE_URL", "postgresql://[half"),
     ("AMQP_URL", "http://mq"),
+    ("MESSAGE_SIGNING_KEY", "k" * 31),
     ("AMQP_URL", "amqp://[half"),
     ("OBJECT_STORE_URL", "ftp://bucket"),
     ("OBJECT_STORE_URL", "s3://"),
