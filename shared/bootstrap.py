@@ -214,6 +214,7 @@ def rabbit_runtime(settings: Settings, *, public_url: str, service: str = "darkr
     transport = RabbitTransport(
         settings.broker.amqp_url,
         grace=settings.process.grace_period,
+        signing_key=settings.broker.message_signing_key,
         on_state=readiness.need("broker", quiet=True),
     )
     runtime = Runtime(settings, transport, public_url=public_url, service=service, readiness=readiness)

@@ -8,7 +8,7 @@ import structlog
 
 from services.analytics.captures import Capture, capture_of
 from shared.eventstore.store import EventStore
-from shared.messaging.message import Message
+from shared.messaging.message import Message, RefusedMessageError
 
 log = structlog.get_logger(__name__)
 
@@ -39,10 +39,15 @@ class AnalyticsConsumer:
         self._away = False
 
     async def handle(self, message: Message) -> None:
-        """Capture what the event says; a repetition carries the same uuid. Raises SinkError when patience ends."""
+        """Capture what the event says; a repetition carries the same uuid.
+
+        Raises RefusedMessageError where no such event is recorded, and SinkError when patience ends.
+        """
         if self._sink is None:
             return
         history = await self._store.history(message.event.upload_id)
+        if message.event not in history:
+            raise RefusedMessageError("no such event is recorded")
         capture = capture_of(message.event, history)
         if capture is not None:
             await self._deliver(self._sink, capture)

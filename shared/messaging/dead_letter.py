@@ -8,12 +8,20 @@ from typing import Any
 import aio_pika
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
+from pamqp import encode
+
+from shared.messaging.delivery import plain
+from shared.messaging.properties import UNREADABLE
 
 REASON, DEAD_LETTERED_AT = "x-reason", "x-set-aside-at"
 _DEATH_HEADERS = frozenset(
     {REASON, DEAD_LETTERED_AT, "x-queue", "x-routing-key", "x-death", "x-delivery-count", "x-acquired-count"}
 )
-"""Headers that tell of a message's death; they do not go back with it."""
+"""Headers that tell of a message's death; they do not go on with it."""
+_ROUTES = frozenset({"CC", "BCC"})
+"""Headers by which the broker delivers a message to further queues: it would be back where it cannot be handled."""
+_KEPT = 16 * 1024
+"""Bytes of headers that go on with a message: with ours, well within a frame and within what is read of them."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -29,13 +37,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def without_death_headers(message: AbstractIncomingMessage) -> aio_pika.Message:
-    """Return the message as it was before it died."""
-    headers = {
-        key: value for key, value in message.headers.items() if key not in _DEATH_HEADERS and not _is_death_header(key)
-    }
+    """Return the message as it was before it died, as far as that can be sent."""
     return aio_pika.Message(
         message.body,
-        headers=headers,
+        headers=kept_headers(message),
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         delivery_mode=DeliveryMode.PERSISTENT,
@@ -46,8 +51,24 @@ def without_death_headers(message: AbstractIncomingMessage) -> aio_pika.Message:
     )
 
 
-def _is_death_header(header: str) -> bool:
-    return header.startswith(("x-first-death-", "x-last-death-"))
+def kept_headers(message: AbstractIncomingMessage) -> dict[str, Any]:
+    """Return the headers that go on with a message; none where together they are too long, or cannot be sent again.
+
+    What could be read need not be writable: pamqp reads bytes and large numbers that it refuses to write.
+    """
+    kept: dict[str, Any] = {
+        key: bytearray(value) if isinstance(value, bytes) else value
+        for key, value in message.headers.items()
+        if not _dropped(key)
+    }
+    try:
+        return kept if len(encode.field_table(kept)) <= _KEPT else {}
+    except Exception:  # noqa: BLE001 — whatever a stranger's header makes an encoder raise
+        return {}
+
+
+def _dropped(header: str) -> bool:
+    return header in _DEATH_HEADERS | _ROUTES | {UNREADABLE} or header.startswith(("x-first-death-", "x-last-death-"))
 
 
 def read_dead_letter(message: AbstractIncomingMessage, queue: str, body_length: int) -> DeadLetter:
@@ -68,6 +89,8 @@ def reason_of(headers: Mapping[str, Any]) -> str:
     """Say why a message was set aside: in our words, or else in the broker's."""
     if reason := _text(headers.get(REASON)):
         return reason
+    if UNREADABLE in headers:
+        return f"properties that cannot be read: {_text(headers[UNREADABLE])}"
     if (death := _first_death(headers)) is None:
         return "unknown"
     return f"{_text(death.get('reason')) or 'unknown'} by the broker in {_text(death.get('queue'))}"
@@ -76,9 +99,13 @@ def reason_of(headers: Mapping[str, Any]) -> str:
 def _since(message: AbstractIncomingMessage) -> dt.datetime | None:
     if dead_letter := _text(message.headers.get(DEAD_LETTERED_AT)):
         with contextlib.suppress(ValueError):
-            return dt.datetime.fromisoformat(dead_letter)
+            return _aware(dt.datetime.fromisoformat(dead_letter))
     died = (_first_death(message.headers) or {}).get("time")
     return died if isinstance(died, dt.datetime) else message.timestamp
+
+
+def _aware(instant: dt.datetime) -> dt.datetime:
+    return instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)
 
 
 def _first_death(headers: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -87,4 +114,4 @@ def _first_death(headers: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
+    return plain(value.decode(errors="replace") if isinstance(value, bytes) else value or "")

@@ -15,6 +15,7 @@ from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError,
 from contracts.ops import DeadQueue
 from shared.messaging.dead_letter import DeadLetter, read_dead_letter, without_death_headers
 from shared.messaging.message import TransportDownError
+from shared.messaging.properties import tolerate_any_properties
 from shared.messaging.topology import QUEUES, dead
 
 CONNECT_TIMEOUT = 5.0
@@ -99,6 +100,7 @@ class DeadLetters:
 @contextlib.asynccontextmanager
 async def open_dead_letters(amqp_url: str) -> AsyncIterator[DeadLetters]:
     """Connect for a command. Raises TransportDownError."""
+    tolerate_any_properties()
     try:
         connection = await aio_pika.connect(amqp_url, timeout=CONNECT_TIMEOUT)
     except (AMQPError, ConnectionError, OSError, TimeoutError) as error:

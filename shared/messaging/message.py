@@ -12,7 +12,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A delivered event.
 
     `fresh` says that it comes straight from the commit that recorded it, so that the event is most likely still
-    the aggregate's last. A redelivery, a retry, a replay or a wake-up is not, and the stream has to be read first.
+    the aggregate's last. A redelivery, a retry, a replay or a wake-up is not, nor is a message that nobody proves to be
+    ours; the stream has to be read first.
     """
 
     event: Event
@@ -24,8 +25,15 @@ class Consumer(Protocol):
     """One queue's reader."""
 
     async def handle(self, message: Message) -> None:
-        """Do what the message asks. Returning acknowledges it; raising or being cancelled has it delivered again."""
+        """Do what the message asks. Returning acknowledges it; raising or being cancelled has it delivered again.
+
+        Raises RefusedMessageError where no delivery would make it good.
+        """
         ...
+
+
+class RefusedMessageError(Exception):
+    """A message that can be read and says what is not so. It becomes a dead letter, with this reason."""
 
 
 class UnroutableError(Exception):

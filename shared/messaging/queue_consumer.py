@@ -6,16 +6,15 @@ managers around each message, which cost more than all else that is done to take
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 
-import msgspec
 import structlog
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection, AbstractRobustQueue
 from aio_pika.exceptions import AMQPError
 
-from contracts.events import Event, decode
-from shared.messaging.message import Consumer, Message, TransportDownError, UnroutableError
-from shared.messaging.topology import EVENTS
+from shared.messaging.delivery import plain, read, redeliveries
+from shared.messaging.message import Consumer, Message, RefusedMessageError, TransportDownError, UnroutableError
+from shared.messaging.signature import Signer
 from shared.observability.metrics import MESSAGES_DEAD_LETTERED, MESSAGES_REQUEUED
 
 log = structlog.get_logger(__name__)
@@ -30,21 +29,28 @@ DeadLetterMove = Callable[[str, AbstractIncomingMessage, str], Awaitable[None]]
 """Moves a message of a queue to its dead letters, with the reason. Raises TransportDownError, UnroutableError."""
 
 
+Deliveries = list[AbstractIncomingMessage]
+
+
 class QueueConsumer:
     """Reads one queue, `concurrency` messages at a time.
 
+    Whatever a message is, it is settled: done, given back until the broker's limit, or a dead letter with its reason.
     A lost connection does not break off what is in hand, which may be a call that is paid for: it goes on, and when the
     broker delivers its message again, that is taken for the same and settled with it.
     """
 
-    def __init__(self, queue: str, consumer: Consumer, *, concurrency: int, dead_letter: DeadLetterMove) -> None:
+    def __init__(
+        self, queue: str, consumer: Consumer, *, concurrency: int, dead_letter: DeadLetterMove, signer: Signer
+    ) -> None:
         self._queue = queue
         self._consumer = consumer
         self._concurrency = concurrency
         self._move_to_dead_letters = dead_letter
+        self._signer = signer
         self._requeued = MESSAGES_REQUEUED.labels(queue)
         self._dead_lettered = MESSAGES_DEAD_LETTERED.labels(queue)
-        self.in_flight: dict[str, list[AbstractIncomingMessage]] = {}
+        self.in_flight: dict[bytes, Deliveries] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._reading: tuple[AbstractRobustQueue, str] | None = None
@@ -68,72 +74,84 @@ class QueueConsumer:
         for task in self._tasks:
             task.cancel()
 
-    async def _take(self, message: AbstractIncomingMessage) -> None:
+    async def _take(self, delivery: AbstractIncomingMessage) -> None:
         """Begin with a message. One that comes while the process stops is left, and is delivered again."""
         if self._stopping:
             return
         try:
-            event = decode(message.body)
-        except msgspec.DecodeError as error:
-            self._begin(self._dead_letter(message, f"cannot be read: {error}"))
+            message = read(delivery, self._signer)
+        except Exception as error:  # noqa: BLE001 — hostile bytes raise more than a decoder's own errors
+            self._begin(self._dead_letter([delivery], f"cannot be read: {error}"), [delivery])
             return
-        if event.message_id in self.in_flight:
-            self.in_flight[event.message_id].append(message)
+        if delivery.body in self.in_flight:
+            self.in_flight[delivery.body].append(delivery)
             return
-        self.in_flight[event.message_id] = [message]
-        self._begin(self._handle(event, message))
+        deliveries = self.in_flight[delivery.body] = [delivery]
+        self._begin(self._handle(message, deliveries), deliveries)
 
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _begin(self, work: Coroutine[None, None, None], deliveries: Deliveries) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(work, deliveries))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _handle(self, event: Event, message: AbstractIncomingMessage) -> None:
+    async def _guarded(self, work: Coroutine[None, None, None], deliveries: Deliveries) -> None:
+        """See that a message is settled even where that fails: the broker itself moves it to the dead letters."""
         try:
-            await self._consumer.handle(
-                Message(
-                    event=event,
-                    traceparent=_text(message.headers.get("traceparent")),
-                    fresh=not message.redelivered and message.exchange == EVENTS.name,
-                )
-            )
+            await work
         except Exception:
-            log.exception("message_not_handled", queue=self._queue, message_id=event.message_id)
-            await self._requeue(self.in_flight.pop(event.message_id))
+            log.exception("message_rejected", queue=self._queue)
+            self._dead_lettered.inc()
+            await _reject(deliveries, requeue=False)
+
+    async def _handle(self, message: Message, deliveries: Deliveries) -> None:
+        try:
+            await self._consumer.handle(message)
+        except RefusedMessageError as refused:
+            self._let_go(deliveries)
+            await self._dead_letter(deliveries, f"refused: {refused}")
+        except Exception:
+            self._let_go(deliveries)
+            log.exception("message_not_handled", queue=self._queue, message_id=message.event.message_id)
+            await self._requeue(deliveries)
         except asyncio.CancelledError:
-            del self.in_flight[event.message_id]
+            self._let_go(deliveries)
             raise
         else:
-            await _acknowledge(self.in_flight.pop(event.message_id))
+            self._let_go(deliveries)
+            await _acknowledge(deliveries)
 
-    async def _dead_letter(self, message: AbstractIncomingMessage, reason: str) -> None:
-        ids = {"message_id": message.message_id, "workflow_run_id": message.correlation_id}
+    def _let_go(self, deliveries: Deliveries) -> None:
+        """Have the next delivery of a message begin anew."""
+        del self.in_flight[deliveries[0].body]
+
+    async def _dead_letter(self, deliveries: Deliveries, reason: str) -> None:
+        letter, reason = deliveries[-1], plain(reason)
+        ids = {"message_id": plain(letter.message_id), "workflow_run_id": plain(letter.correlation_id)}
         log.error("message_dead_lettered", service=self._queue, queue=self._queue, reason=reason, **ids)
         try:
-            await self._move_to_dead_letters(self._queue, message, reason)
+            await self._move_to_dead_letters(self._queue, letter, reason)
         except (TransportDownError, UnroutableError):
-            await self._requeue([message])
+            await self._requeue(deliveries)
         else:
             self._dead_lettered.inc()
-            await _acknowledge([message])
+            await _acknowledge(deliveries)
 
-    async def _requeue(self, deliveries: Sequence[AbstractIncomingMessage]) -> None:
+    async def _requeue(self, deliveries: Deliveries) -> None:
         """Have the broker deliver a message again, later each time; after DELIVERY_LIMIT it is a dead letter."""
         self._requeued.inc()
-        count = int(str(deliveries[-1].headers.get("x-delivery-count") or 0))
-        await asyncio.sleep(min(NACK_FIRST * 2**count, NACK_MAX))
-        for message in deliveries:
-            # Rejected and not nacked: from RabbitMQ 4.3 on, only a rejection counts as a delivery that failed.
-            with contextlib.suppress(*CONNECTION_ERRORS):
-                await message.reject(requeue=True)
+        await asyncio.sleep(min(NACK_FIRST * 2 ** redeliveries(deliveries[-1]), NACK_MAX))
+        await _reject(deliveries, requeue=True)
 
 
-async def _acknowledge(deliveries: Sequence[AbstractIncomingMessage]) -> None:
-    """Send it on its way, without a wait for the socket. On a connection that is gone, the message comes again."""
-    for message in deliveries:
+async def _reject(deliveries: Deliveries, *, requeue: bool) -> None:
+    for delivery in deliveries:
+        # Rejected and not nacked: from RabbitMQ 4.3 on, only a rejection counts as a delivery that failed.
         with contextlib.suppress(*CONNECTION_ERRORS):
-            await message.channel.basic_ack(message.delivery_tag or 0, wait=False)
+            await delivery.reject(requeue=requeue)
 
 
-def _text(header: object) -> str | None:
-    return header.decode() if isinstance(header, bytes) else header if isinstance(header, str) else None
+async def _acknowledge(deliveries: Deliveries) -> None:
+    """Send it on its way, without a wait for the socket. On a connection that is gone, the message comes again."""
+    for delivery in deliveries:
+        with contextlib.suppress(*CONNECTION_ERRORS):
+            await delivery.channel.basic_ack(delivery.delivery_tag or 0, wait=False)

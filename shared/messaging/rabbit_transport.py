@@ -17,8 +17,11 @@ from faststream.rabbit import Channel, RabbitBroker
 from contracts.events import encode, routing_key
 from shared.clock import utc_now
 from shared.eventstore.outbox import EXCHANGE, OutboxRow
+from shared.messaging.dead_letter import DEAD_LETTERED_AT, REASON, kept_headers
 from shared.messaging.message import Consumer, TopologyConflictError, TransportDownError, UnroutableError
+from shared.messaging.properties import tolerate_any_properties
 from shared.messaging.queue_consumer import CONNECTION_ERRORS, QueueConsumer
+from shared.messaging.signature import HEADER, Signer
 from shared.messaging.topology import DEFAULT, EVENTS, QUEUES, dead, declare
 from shared.observability import traces
 
@@ -35,8 +38,12 @@ CONNECT_FIRST, CONNECT_MAX = 0.2, 5.0
 class RabbitTransport:
     """This process's one connection to the broker, for both directions. Comes back by itself after an outage."""
 
-    def __init__(self, url: str, *, grace: float, on_state: Callable[[bool], None] = lambda _: None) -> None:
+    def __init__(
+        self, url: str, *, grace: float, signing_key: str = "", on_state: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        tolerate_any_properties()
         self.up = False
+        self._signer = Signer(signing_key)
         self._on_state = on_state
         self._grace = grace
         self.queue_consumers: list[QueueConsumer] = []
@@ -56,7 +63,7 @@ class RabbitTransport:
     def consume(self, queue: str, consumer: Consumer, *, concurrency: int) -> None:
         """Have `consumer` read `queue`, `concurrency` messages at a time. Call before `start`."""
         self.queue_consumers.append(
-            QueueConsumer(queue, consumer, concurrency=concurrency, dead_letter=self.dead_letter)
+            QueueConsumer(queue, consumer, concurrency=concurrency, dead_letter=self.dead_letter, signer=self._signer)
         )
 
     async def start(self) -> None:
@@ -114,15 +121,17 @@ class RabbitTransport:
         if not self.up:
             raise TransportDownError("the broker is away")
         event = row.event
+        body = encode(event)
         to_exchange = row.target == EXCHANGE
         with traces.send(event, row.target or EVENTS.name, row.traceparent):
             headers = {
                 "schema_version": event.schema_version,
                 "causation_id": row.causation_id,
                 "traceparent": traces.current(row.traceparent),
+                HEADER: self._signer.sign(body),
             }
             await self._publish(
-                encode(event),
+                body,
                 EVENTS.name if to_exchange else DEFAULT.name,
                 routing_key(type(event)) if to_exchange else row.target,
                 message_id=event.message_id,
@@ -133,7 +142,7 @@ class RabbitTransport:
             )
 
     async def dead_letter(self, queue: str, message: AbstractIncomingMessage, reason: str) -> None:
-        """Move a message to the queue's dead letters as it came, with the reason.
+        """Move a message to the queue's dead letters with the reason, and otherwise as it came, as far as that can be.
 
         Raises UnroutableError, TransportDownError.
         """
@@ -146,11 +155,11 @@ class RabbitTransport:
             message_type=message.type,
             timestamp=message.timestamp,
             headers={
-                **message.headers,
-                "x-reason": reason,
+                **kept_headers(message),
+                REASON: reason,
                 "x-queue": queue,
                 "x-routing-key": message.routing_key or "",
-                "x-set-aside-at": utc_now().isoformat(),
+                DEAD_LETTERED_AT: utc_now().isoformat(),
             },
         )
 

@@ -3,6 +3,7 @@
 A trace is carried as a W3C traceparent: in the HTTP request, the outbox row, and the message's headers.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from contracts.events import Event
 if TYPE_CHECKING:
     from shared.observability.spans import Spans
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,64})?")
 _OFF = nullcontext()
 _spans: "Spans | None" = None
 
@@ -41,6 +43,12 @@ def use(spans: "Spans | None") -> None:
 def current(otherwise: str | None) -> str | None:
     """Return the running span's traceparent; `otherwise` where there is none, so that a trace passes through."""
     return otherwise if _spans is None else _spans.current() or otherwise
+
+
+def checked(traceparent: object) -> str | None:
+    """Return what a stranger gave as a traceparent, or None where it is none: it is stored, and sent on."""
+    text = traceparent if isinstance(traceparent, str) else ""
+    return text if _TRACEPARENT.fullmatch(text) else None
 
 
 def trace_id() -> str | None:

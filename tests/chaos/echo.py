@@ -7,8 +7,10 @@ import psycopg
 from aio_pika.exceptions import AMQPError
 
 from contracts.events import Event, decode, encode, routing_key
+from shared.messaging.signature import HEADER, Signer
 from shared.messaging.topology import EVENTS
 from shared.upload.saga import ROUTES
+from tests.stack import SIGNING_KEY
 
 
 class Echo:
@@ -37,8 +39,10 @@ class Echo:
 
 
 def _message(event: Event) -> aio_pika.Message:
+    body = encode(event)
     return aio_pika.Message(
-        encode(event),
+        body,
+        headers={HEADER: Signer(SIGNING_KEY).sign(body)},
         message_id=event.message_id,
         correlation_id=event.correlation_id,
         type=type(event).__name__,

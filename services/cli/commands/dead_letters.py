@@ -53,7 +53,7 @@ def list_queues(queue: str | None) -> None:
     """Count the dead letters of every queue, or of one, with their reasons and the age of the oldest."""
     table = Table("queue", "messages", "oldest", "reasons")
     for each in _look(lambda letters: letters.overview(queue)):
-        reasons = ", ".join(f"{reason} ({number})" for reason, number in each.reasons.items())
+        reasons = ", ".join(f"{printable(reason)} ({number})" for reason, number in each.reasons.items())
         table.add_row(each.queue, str(each.messages), _age(each.oldest), reasons)
     out().print(table)
 
