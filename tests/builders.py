@@ -33,12 +33,12 @@ CONTENT = {
     UploadRegistered: {
         "email": "ann@example.com",
         "session_token_digest": "0" * 64,
-        "original_key": "originals/1",
+        "original_key": f"originals/{UPLOAD}",
         **_PICTURE,
     },
-    ProcessingRequested: {"original_key": "originals/1", "deadline_at": NOW + dt.timedelta(minutes=30)},
+    ProcessingRequested: {"original_key": f"originals/{UPLOAD}", "deadline_at": NOW + dt.timedelta(minutes=30)},
     ImageValidated: {
-        "original_key": "originals/1",
+        "original_key": f"originals/{UPLOAD}",
         "width": 640,
         "height": 480,
         "format": "png",
@@ -47,15 +47,15 @@ CONTENT = {
     },
     GenerationStarted: {"worker": "host:1", "call": 1, "lease_until": NOW + dt.timedelta(minutes=3)},
     ImageGenerated: {
-        "generated_key": "generated/1",
+        "generated_key": f"generated/{UPLOAD}/{RUN}/1",
         "generation": 1,
         "provider": "local",
         "model": "paint",
         **_PICTURE,
     },
-    ResultStored: {"result_id": RESULT, "result_key": "results/1", **_PICTURE},
-    PreviewWatermarked: {"preview_key": "previews/1.jpg", **_PICTURE},
-    ProcessingCompleted: {"result_id": RESULT, "preview_key": "previews/1.jpg"},
+    ResultStored: {"result_id": RESULT, "result_key": f"results/{UPLOAD}/{RESULT}", **_PICTURE},
+    PreviewWatermarked: {"preview_key": f"previews/{UPLOAD}/{RESULT}.jpg", **_PICTURE},
+    ProcessingCompleted: {"result_id": RESULT, "preview_key": f"previews/{UPLOAD}/{RESULT}.jpg"},
     StageAttemptFailed: {
         "stage": Stage.VALIDATING,
         "stage_attempt": 1,
@@ -91,7 +91,16 @@ def an_event(kind: type[Event], **content) -> Event:
     identity = {"upload_id": UPLOAD, "version": 1, "occurred_at": NOW}
     if kind not in _WITHOUT_RUN:
         identity |= {"workflow_run_id": RUN, "attempt": 1}
-    return kind(**{**identity, **CONTENT[kind], **content})
+    sound = _with_own_keys(CONTENT[kind], content.get("upload_id", UPLOAD))
+    return kind(**{**identity, **sound, **content})
+
+
+def _with_own_keys(content, upload_id: UUID):
+    """Have the keys in an event's content be those of this upload."""
+    return {
+        name: value.replace(str(UPLOAD), str(upload_id)) if name.endswith("_key") else value
+        for name, value in content.items()
+    }
 
 
 def a_stream(*events: Event | type[Event], upload_id: UUID = UPLOAD, run_id: UUID = RUN, after: int = 0) -> list[Event]:
@@ -105,6 +114,7 @@ def a_stream(*events: Event | type[Event], upload_id: UUID = UPLOAD, run_id: UUI
             "occurred_at": NOW + dt.timedelta(seconds=version),
             "workflow_run_id": run_id,
         }
+        identity |= _with_own_keys({n: v for n, v in asdict(event).items() if n.endswith("_key")}, upload_id)
         numbered.append(replace(event, **{name: value for name, value in identity.items() if name in asdict(event)}))
     return numbered
 

@@ -20,8 +20,9 @@ from shared.messaging.message import Message
 from shared.stages.circuit_breaker import CircuitBreaker
 from shared.stages.failure_policy import UNFORESEEN, as_failure
 from shared.stages.telemetry import StageTelemetry
+from shared.storage.keys import is_own
 from shared.upload.decisions import due_input, record, record_failure, start_generation
-from shared.upload.errors import FencedError, LeaseHeldError, StageFailure, UploadNotFoundError
+from shared.upload.errors import FencedError, FinalFailure, LeaseHeldError, StageFailure, UploadNotFoundError
 from shared.upload.saga import SAGA, StageSpec
 from shared.upload.upload import Upload
 
@@ -169,6 +170,7 @@ class StageConsumer:
         may be away for as long as it likes before the failure is recorded.
         """
         try:
+            _check_keys(work.event)
             async with asyncio.timeout(self.spec.timeout):
                 made = await self._handler(work.event, context)
         except (ConflictError, FencedError, LeaseHeldError):
@@ -210,3 +212,10 @@ class StageConsumer:
 
     async def _append(self, events: Sequence[RunEvent], message: Message) -> None:
         await self._store.append(*events, causation_id=message.event.message_id, traceparent=message.traceparent)
+
+
+def _check_keys(event: RunEvent) -> None:
+    """See that a stage touches nobody else's objects, whatever it was told. Raises FinalFailure."""
+    keys = [getattr(event, field) for field in event.__struct_fields__ if field.endswith("_key")]
+    if not all(is_own(event.upload_id, key) for key in keys):
+        raise FinalFailure("FOREIGN_OBJECT", "This picture belongs to another upload.")

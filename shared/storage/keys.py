@@ -17,6 +17,16 @@ def upload_prefixes_of(upload_id: UUID) -> tuple[str, ...]:
     return prefixes_of(upload_id)[:2]
 
 
+_FOLDERS = frozenset({"originals", "incoming", "generated", "results", "previews"})
+
+
+def is_own(upload_id: UUID, key: str) -> bool:
+    """Return whether a key is one that this upload's objects may have: one of those below, and nobody else's."""
+    folder, _, rest = key.partition("/")
+    owner, *names = rest.split("/")
+    return folder in _FOLDERS and owner == str(upload_id) and not {"", ".", ".."} & set(names)
+
+
 def original_key(upload_id: UUID) -> str:
     """Where the photo lies as it was uploaded."""
     return f"originals/{upload_id}"

@@ -27,8 +27,8 @@ _NO_VHOSTS = """AMQP_URL is set, but nothing there lets the tests create virtual
 Enable the management plugin (and set AMQP_MANAGEMENT_URL if it does not answer at {url}) and
 give a user with the administrator tag, or run the tests as root beside the server, where rabbitmqctl works."""
 
-# Erlang's port mapper as a child of ours, which ends with us. Erlang itself would take one that happens to run, or start
-# a daemon that outlives us; it is told not to. Not everybody who has `erl` on the path has `epmd` there.
+# Erlang's port mapper as a child of ours, which ends with us. Erlang itself would take one that happens to run, or
+# start a daemon that outlives us; it is told not to. Not everybody who has `erl` on the path has `epmd` there.
 _WITH_OWN_EPMD = """
 epmd=$(command -v epmd) || {
     for epmd in "$(erl -noshell -eval 'io:put_chars(code:root_dir()), halt().')"/erts-*/bin/epmd; do :; done

@@ -20,8 +20,10 @@ from shared.eventstore.outbox import EXCHANGE, OutboxRow
 from shared.messaging import queue_consumer, rabbit_transport
 from shared.messaging.message import TransportDownError, UnroutableError
 from shared.messaging.rabbit_transport import RabbitTransport
+from shared.messaging.signature import Signer
 from shared.messaging.topology import DELIVERY_LIMIT, EVENTS, QUEUES, bindings, dead
 from tests.builders import NOW, RUN, UPLOAD, an_event
+from tests.stack import SIGNING_KEY
 from tests.waiting import until
 
 TRACE = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
@@ -46,9 +48,9 @@ class Reader:
 
 
 @contextlib.asynccontextmanager
-async def connected(url, grace=5.0, **readers):
+async def connected(url, grace=5.0, signing_key=SIGNING_KEY, **readers):
     """Return a transport that reads these queues; what it handles when the block ends has `grace` seconds."""
-    transport = RabbitTransport(url, grace=grace)
+    transport = RabbitTransport(url, grace=grace, signing_key=signing_key)
     for queue, reader in readers.items():
         transport.consume(queue, reader, concurrency=4)
     await transport.start()
@@ -149,11 +151,16 @@ async def test_a_message_carries_what_is_promised_of_it(amqp_url):
     assert (message.exchange, message.routing_key) == ("darkroom.events", "upload.image_validated")
     assert message.timestamp == NOW.replace(microsecond=0)
     assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
-    assert ours(message.headers) == {"schema_version": 1, "causation_id": f"{UPLOAD}:2", "traceparent": TRACE}
+    assert ours(message.headers) == {
+        "schema_version": 1,
+        "causation_id": f"{UPLOAD}:2",
+        "traceparent": TRACE,
+        "signature": Signer(SIGNING_KEY).sign(message.body),
+    }
 
 
-async def test_a_message_without_cause_or_trace_has_no_empty_headers(amqp_url):
-    async with connected(amqp_url) as transport:
+async def test_a_message_without_cause_trace_or_key_has_no_empty_headers(amqp_url):
+    async with connected(amqp_url, signing_key="") as transport:
         await transport.send(a_row())
 
     message = await taken(amqp_url, "validator")
@@ -181,6 +188,16 @@ async def test_fresh_messages_are_first_hand_and_direct_ones_are_not(amqp_url):
 
     assert [message.fresh for message in reader.got] == [True, False]
     assert [type(message.event) for message in reader.got] == [ProcessingRequested, StageAttemptFailed]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("a" * 32, "b" * 32), ("a" * 32, ""), ("", "b" * 32), ("", "")])
+async def test_a_message_signed_with_another_key_or_none_is_not_first_hand(amqp_url, ours, theirs):
+    reader = Reader()
+    async with connected(amqp_url, signing_key=ours, validator=reader), connected(amqp_url, signing_key=theirs) as they:
+        await they.send(a_row())
+        await until(lambda: reader.got)
+
+    assert [message.fresh for message in reader.got] == [False]
 
 
 async def test_a_message_that_could_not_be_handled_comes_again_and_is_not_first_hand_then(amqp_url, monkeypatch):
