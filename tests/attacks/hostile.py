@@ -1,8 +1,11 @@
 """Messages that nobody of ours would send: hostile bodies, hostile headers, and properties that are no AMQP at all."""
 
+import contextlib
 import datetime as dt
+import json
 import struct
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 import aio_pika
 from pamqp.commands import Basic
@@ -10,6 +13,8 @@ from pamqp.commands import Basic
 from contracts.events import ProcessingRequested
 from contracts.events import encode as encode_event
 from tests.builders import an_event
+from tests.stack import Stack
+from tests.waiting import until
 
 EVENT = encode_event(an_event(ProcessingRequested))
 INSTANT = b"2026-01-02T03:04:05.678901Z"
@@ -122,3 +127,25 @@ async def count(channel: aio_pika.abc.AbstractChannel, queue: str) -> int:
     """Count what waits in a queue, without looking at it."""
     declared = await channel.declare_queue(queue, passive=True)
     return declared.declaration_result.message_count or 0
+
+
+def said(stack: Stack, what: str) -> list[dict[str, object]]:
+    """Return the log lines of one kind of a stack whose services are one process."""
+    lines = map(json.loads, (stack.folder / "all.log").read_text().splitlines())
+    return [line for line in lines if line["event"] == what]
+
+
+@contextlib.asynccontextmanager
+async def a_channel(amqp_url: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+    async with await aio_pika.connect(amqp_url) as connection:
+        yield await connection.channel(publisher_confirms=True, on_return_raises=True)
+
+
+@contextlib.asynccontextmanager
+async def a_stack(folder: Path, database_url: str, amqp_url: str, **env: str) -> AsyncIterator[Stack]:
+    """Run all services in one process, connected."""
+    with Stack(folder, database_url, amqp_url, env) as stack:
+        stack.start("all")
+        stack.wait_ready()
+        await until(lambda: said(stack, "broker_connected"), within=60, every=0.1)
+        yield stack

@@ -6,18 +6,16 @@ of the properties below ended the connection instead, with all that was in hand,
 """
 
 import contextlib
-import json
 
 import aio_pika
 import pytest
 
 from shared.messaging.dead_letter_queues import open_dead_letters
 from shared.messaging.topology import dead
-from tests.attacks.hostile import JUNK, UNREADABLE, count, publish
+from tests.attacks.hostile import JUNK, UNREADABLE, a_channel, a_stack, count, publish, said
 from tests.integration.operations.darkroom import darkroom
 from tests.photos import a_jpeg
 from tests.posthog_server import serving
-from tests.stack import Stack
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -25,32 +23,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 WHY = ("--reason", "an attack", "--by", "ann")
 
 
-@contextlib.asynccontextmanager
-async def a_channel(amqp_url):
-    async with await aio_pika.connect(amqp_url) as connection:
-        yield await connection.channel(publisher_confirms=True, on_return_raises=True)
-
-
-@contextlib.asynccontextmanager
-async def a_stack(folder, database_url, amqp_url, **env):
-    """Run all services in one process."""
-    with Stack(folder, database_url, amqp_url, env) as stack:
-        stack.start("all")
-        stack.wait_ready()
-        await until(lambda: said(stack, "broker_connected"), within=60, every=0.1)
-        yield stack
-
-
 def an_honest_run(stack):
     client = stack.client()
     upload, token = client.upload(a_jpeg())
     assert client.start(upload, token).status_code == 202
     return client.finished(upload, token, within=60)["status"]
-
-
-def said(stack, what):
-    lines = (stack.folder / "all.log").read_text().splitlines()
-    return [line for line in map(json.loads, lines) if line["event"] == what]
 
 
 @pytest.mark.parametrize("queue", ["validator", "analytics"])
