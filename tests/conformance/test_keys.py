@@ -1,7 +1,9 @@
 """Keys are a function of ids, differ where the ids do, and are keys that every store accepts."""
 
 import inspect
-from uuid import UUID
+from uuid import UUID, uuid4
+
+import pytest
 
 from shared.storage import keys
 from shared.storage.rules import check_key
@@ -53,3 +55,38 @@ def test_every_key_of_an_upload_lies_under_one_of_its_prefixes_and_under_no_othe
     for key in made.values():
         assert any(key == prefix or key.startswith(f"{prefix}/") for prefix in keys.prefixes_of(UPLOAD)), key
         assert not any(key.startswith(prefix) for prefix in keys.prefixes_of(OTHER_UPLOAD)), key
+
+
+def test_every_key_is_its_uploads_own_and_no_others() -> None:
+    result = keys.result_id(RUN, 1)
+    own = [
+        keys.original_key(UPLOAD),
+        keys.incoming_key(UPLOAD),
+        keys.checked_key(UPLOAD, uuid4()),
+        keys.generated_key(UPLOAD, RUN, 1),
+        keys.result_key(UPLOAD, result),
+        keys.preview_key(UPLOAD, result),
+    ]
+
+    assert [keys.is_own(UPLOAD, key) for key in own] == [True] * len(own)
+    assert [keys.is_own(OTHER_UPLOAD, key) for key in own] == [False] * len(own)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "originals",
+        "originals/",
+        f"originals/{OTHER_UPLOAD}",
+        f"originals/{UPLOAD}{UPLOAD}",
+        f"originals/{UPLOAD}/../{OTHER_UPLOAD}",
+        f"originals/{UPLOAD}//{OTHER_UPLOAD}",
+        f"originals/{UPLOAD}/",
+        f"/originals/{UPLOAD}",
+        f"secrets/{UPLOAD}",
+        f"originals/{str(UPLOAD).upper()[:-1]}X",
+    ],
+)
+def test_what_only_looks_like_an_uploads_key_is_not_its_own(key: str) -> None:
+    assert keys.is_own(UPLOAD, key) is False

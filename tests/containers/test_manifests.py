@@ -119,7 +119,7 @@ def test_a_process_accepts_the_settings_that_it_is_given(manifests: Manifests) -
 def test_production_is_refused_where_its_secret_lacks_a_credential(production: Manifests) -> None:
     environment = production.environment(production.one("Deployment", "gateway")["spec"]["template"])
 
-    for credential in ("S3_SECRET_ACCESS_KEY", "OPERATOR_TOKEN", "GEMINI_API_KEY", "AMQP_URL"):
+    for credential in ("S3_SECRET_ACCESS_KEY", "OPERATOR_TOKEN", "MESSAGE_SIGNING_KEY", "GEMINI_API_KEY", "AMQP_URL"):
         with pytest.raises(settings.SettingsError, match=credential):
             settings.load({name: value for name, value in environment.items() if name != credential})
 

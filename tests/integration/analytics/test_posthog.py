@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import uuid_utils.compat
+from msgspec.structs import replace
 
 from contracts.events import ProcessingFailed, ProcessingRequested, Stage, UploadRegistered
 from services.analytics import consumer as module
@@ -16,7 +17,7 @@ from shared.clock import utc_now
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import GroupCommit
 from shared.eventstore.store import EventStore
-from shared.messaging.message import Message
+from shared.messaging.message import Message, RefusedMessageError
 from shared.upload.decisions import request_processing
 from tests.posthog_server import PosthogServer, serving
 
@@ -102,6 +103,25 @@ async def test_neither_token_nor_digest_nor_email_reaches_analytics(store: Event
     assert "ann@example.com" not in said
     assert "a session token" not in said
     assert DIGEST not in said
+
+
+async def test_an_event_that_is_not_recorded_is_refused_and_not_captured(
+    store: EventStore, posthog: PosthogServer
+) -> None:
+    requested, failed = await a_failed_run(store)
+    consumer = AnalyticsConsumer(store, PosthogSink("phc_test", posthog.url))
+
+    for forged in (
+        replace(requested, workflow_run_id=uuid_utils.compat.uuid7()),
+        replace(failed, code="ANOTHER"),
+        replace(failed, version=4),
+        replace(failed, version=2**63 - 1),
+        replace(requested, upload_id=uuid_utils.compat.uuid7()),
+    ):
+        with pytest.raises(RefusedMessageError):
+            await consumer.handle(Message(event=forged))
+
+    assert posthog.received == []
 
 
 async def test_a_capture_waits_for_posthog_to_come_back(

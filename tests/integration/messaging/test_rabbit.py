@@ -18,7 +18,7 @@ from contracts.events import (
 )
 from shared.eventstore.outbox import EXCHANGE, OutboxRow
 from shared.messaging import queue_consumer, rabbit_transport
-from shared.messaging.message import TransportDownError, UnroutableError
+from shared.messaging.message import RefusedMessageError, TransportDownError, UnroutableError
 from shared.messaging.rabbit_transport import RabbitTransport
 from shared.messaging.signature import Signer
 from shared.messaging.topology import DELIVERY_LIMIT, EVENTS, QUEUES, bindings, dead
@@ -250,6 +250,47 @@ async def test_what_cannot_be_read_is_set_aside_with_the_reason_and_the_queue_go
     assert (letter.headers["x-queue"], letter.headers["mine"]) == ("validator", "kept")
     assert len(reader.got) == 1
     assert await count(amqp_url, "validator") == 0
+
+
+async def test_a_message_that_its_consumer_refuses_is_set_aside_at_once_with_the_reason(amqp_url, lines):
+    reader = Reader(RefusedMessageError("no such event"))
+    async with connected(amqp_url, validator=reader) as transport:
+        await transport.send(a_row())
+        letter = await asyncio.wait_for(taken(amqp_url, dead("validator")), 10)
+
+    assert letter.headers["x-reason"] == "refused: no such event"
+    assert len(reader.got) == 1
+    assert [line["reason"] for line in lines if line["event"] == "message_dead_lettered"] == ["refused: no such event"]
+
+
+async def test_where_even_setting_aside_fails_the_broker_moves_the_message_to_the_dead_letters(
+    amqp_url, monkeypatch, lines
+):
+    async def broken(*_):
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(RabbitTransport, "dead_letter", broken)
+    reader = Reader()
+    async with connected(amqp_url, validator=reader) as transport:
+        await put(amqp_url, "validator", b"no event")
+        letter = await asyncio.wait_for(taken(amqp_url, dead("validator")), 10)
+        await transport.send(a_row())
+        await until(lambda: reader.got)
+
+    assert letter.headers["x-death"][0]["reason"] == "rejected"
+    assert "message_rejected" in [line["event"] for line in lines]
+
+
+async def test_headers_that_would_send_a_dead_letter_back_or_cannot_be_sent_do_not_go_with_it(amqp_url):
+    async with connected(amqp_url, validator=Reader()):
+        await put(amqp_url, "validator", b"one", headers={"CC": ["validator"], "BCC": ["validator"], "mine": "kept"})
+        first = await asyncio.wait_for(taken(amqp_url, dead("validator")), 10)
+        await put(amqp_url, "validator", b"two", headers={"mine": "x" * 20_000})
+        second = await asyncio.wait_for(taken(amqp_url, dead("validator")), 10)
+
+    assert set(ours(first.headers)) == {"mine"}
+    assert set(ours(second.headers)) == set()
+    assert second.headers["x-reason"].startswith("cannot be read")
 
 
 async def test_a_body_that_nests_without_end_does_not_stop_the_queue(amqp_url):

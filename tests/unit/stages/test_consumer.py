@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from uuid import uuid4
 
 import pytest
 from msgspec.structs import replace
@@ -137,6 +138,35 @@ async def test_a_message_for_an_upload_that_does_not_exist_is_passed_over():
     await handled(Stage.VALIDATING, Handler(ImageValidated), store, an_event(ProcessingRequested))
 
     assert store.appends == []
+
+
+FOREIGN = f"originals/{uuid4()}"
+
+
+async def test_what_a_stage_works_from_is_the_streams_and_not_what_a_message_says():
+    stream = a_run_up_to(ProcessingRequested)
+    store, worked_from = Counting(*stream), []
+
+    async def handler(event, context):
+        worked_from.append(event)
+        return context.build(ImageValidated, **CONTENT[ImageValidated])
+
+    await handled(Stage.VALIDATING, handler, store, replace(stream[-1], original_key=FOREIGN))
+
+    assert worked_from == [stream[-1]]
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+async def test_a_stage_touches_nobody_elses_objects_even_where_the_stream_says_so(fresh):
+    stream = a_stream(UploadRegistered, an_event(ProcessingRequested))
+    stream[-1] = replace(stream[-1], original_key=FOREIGN)
+    store, handler = Counting(*stream), Handler(ImageValidated)
+
+    await handled(Stage.VALIDATING, handler, store, stream[-1], fresh=fresh)
+
+    assert handler.asked == 0
+    [failed] = [event for event in store.streams[UPLOAD] if isinstance(event, ProcessingFailed)]
+    assert (failed.code, failed.retryable) == ("FOREIGN_OBJECT", False)
 
 
 async def test_a_retry_that_comes_before_its_time_is_passed_over():
