@@ -126,7 +126,7 @@ class QueueConsumer:
 
     async def _dead_letter(self, deliveries: Deliveries, reason: str) -> None:
         letter, reason = deliveries[-1], plain(reason)
-        ids = {"message_id": plain(letter.message_id), "workflow_run_id": plain(letter.correlation_id)}
+        ids = {"message_id": plain(letter.message_id or ""), "workflow_run_id": plain(letter.correlation_id or "")}
         log.error("message_dead_lettered", service=self._queue, queue=self._queue, reason=reason, **ids)
         try:
             await self._move_to_dead_letters(self._queue, letter, reason)

@@ -231,6 +231,17 @@ async def test_it_comes_later_and_later_and_is_a_dead_letter_in_the_end(amqp_url
     assert await count(amqp_url, "validator") == 0
 
 
+@pytest.mark.parametrize("count", [100_000, 2**62, -(2**62), "many", [1], {"a": 1}], ids=repr)
+async def test_a_message_is_given_back_in_time_whatever_its_publisher_says_of_deliveries(amqp_url, monkeypatch, count):
+    monkeypatch.setattr(queue_consumer, "NACK_FIRST", 0.01)
+    reader = Reader(RuntimeError("not this time"))
+    async with connected(amqp_url, validator=reader):
+        await put(amqp_url, "validator", encode(an_event(ProcessingRequested)), headers={"x-delivery-count": count})
+        await until(lambda: len(reader.got) == 3)
+        reader.error = None
+        await until(lambda: len(reader.got) == 4)
+
+
 UNREADABLE = [b"", b"not json", b"\xff\xfe\x00", b'{"type":"ProcessingRequested"}', b'{"type":"Unheard"}', b"[]"]
 
 
