@@ -17,9 +17,6 @@ def upload_prefixes_of(upload_id: UUID) -> tuple[str, ...]:
     return prefixes_of(upload_id)[:2]
 
 
-_FOLDERS = frozenset({"originals", "incoming", "generated", "results", "previews"})
-
-
 def is_own(upload_id: UUID, key: str) -> bool:
     """Return whether a key is one that this upload's objects may have: one of those below, and nobody else's."""
     folder, _, rest = key.partition("/")

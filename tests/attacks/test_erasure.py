@@ -286,7 +286,7 @@ async def test_an_announced_upload_is_erased_from_the_command_line_and_the_act_i
             assert (said.status, f"{pictures} pictures deleted" in said.out) == (0, True), said
         unknown = await darkroom("erase", uuid4(), "--yes", "--reason", "they asked", env=env)
         assert (unknown.status, "does not exist" in unknown.err) == (1, True)
-        actions = await context.actions.latest(10)
+        actions = await context.audit_log.latest(10)
         assert [(a.who, a.what, a.details["uploadId"]) for a in actions] == [
             ("ann", "erase", str(each)) for each in (sent, unsent, sent)
         ]
