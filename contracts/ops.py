@@ -9,8 +9,12 @@ import msgspec
 from contracts.events import Stage, Status
 from contracts.http import RunError
 
-Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=r"\S")]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"\S")]
+# Kept and shown to people: no control characters, and nothing that turns or hides text. Spelt out, because `\s` is not
+# the same set in Python and in the JavaScript that JSON Schema goes by.
+_HIDDEN = r"\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+_TEXT = rf"^(?=.*[^ {_HIDDEN}])[^{_HIDDEN}]*$"
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=_TEXT)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=_TEXT)]
 JobState = Literal["running", "stopped", "cancelled", "done"]
 ItemState = Literal["waiting", "requested", "completed", "failed", "skipped", "cancelled"]
 
@@ -24,10 +28,9 @@ class _Request(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Action(_Request, frozen=True, kw_only=True):
-    """Something that is kept with who did it and why."""
+    """Something that is kept with its reason. Who did it is who sent the token."""
 
     reason: Reason
-    by: Name = "operator"
 
 
 class Run(_Body, frozen=True, kw_only=True):
@@ -101,7 +104,6 @@ class ReplayMany(_Request, frozen=True, kw_only=True):
     stop_at: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     dry_run: bool = False
     reason: Reason | None = None
-    by: Name = "operator"
 
 
 class FailedGroup(_Body, frozen=True, kw_only=True):

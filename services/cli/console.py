@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 from rich.console import Console
 
+from contracts.events import OWNER
+from contracts.ops import Name, Reason
 from shared.observability import configure_logging
 from shared.settings import Settings, SettingsError, load
 
@@ -121,7 +124,15 @@ def reason_or_ask(reason: str | None) -> str:
         given = str(click.prompt("Why", err=True)).strip()
     if not given:
         raise click.UsageError("--reason is needed: it is kept with what you do")
-    return given
+    return _plain(given, Reason, "--reason")
+
+
+def _plain(given: str, kind: Any, option: str) -> str:
+    try:
+        return str(msgspec.convert(given, kind))
+    except msgspec.ValidationError:
+        message = f"{option} is too long, or has characters that cannot be seen"
+        raise click.UsageError(message) from None
 
 
 def confirm_or_exit(question: str, *, yes: bool) -> None:
@@ -140,7 +151,14 @@ def _user() -> str:
         return f"uid {os.getuid()}"
 
 
-by_option = click.option("--by", default=_user, show_default="who runs this", help="Who does this.")
+def _named(_: click.Context, __: click.Parameter, name: str | None) -> str:
+    """Return who acts: the system's user, whatever else they call themselves."""
+    user = _user()
+    actor = f"system user {user}" if user == OWNER else user
+    return actor if name in (None, user) else f"{_plain(str(name), Name, '--by')} (as {actor})"
+
+
+by_option = click.option("--by", callback=_named, help="For whom you do this; your own user is kept in any case.")
 reason_option = click.option("--reason", help="Why; asked for where it is not given.")
 
 

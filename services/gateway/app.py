@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 
 from services.gateway.dependencies import as_dependencies
 from services.gateway.health import live, ready
+from services.gateway.http.bodies import JsonRequest
 from services.gateway.http.client_address import Clients
 from services.gateway.http.problems import problem_response
 from services.gateway.http.rate_limits import CallLimits
@@ -77,10 +78,11 @@ def create_app(runtime: Runtime, changes: ChangeListener) -> ASGIApp:
     clients = Clients(runtime.settings.gateway)
     parts = _dependencies(runtime, changes, reads, clients)
     app = Litestar(
-        route_handlers=[*API, *page_routes, *([get_object, put_object] if local else []), ops_routes(runtime)],
+        route_handlers=[*API, *page_routes, *([get_object, put_object] if local else []), ops_routes(runtime, clients)],
         dependencies=as_dependencies(parts),
         state=State({"limits": CallLimits(RateLimits(runtime.pool), runtime.settings.gateway, clients)}),
         exception_handlers={Exception: problem_response, NotFoundException: nothing_here},
+        request_class=JsonRequest,
         request_max_body_size=JSON_BODY_BYTES,
         cors_config=_cors(runtime.settings),
         openapi_config=openapi_config(),

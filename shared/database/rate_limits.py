@@ -1,6 +1,7 @@
 """How often a client may call, counted in PostgreSQL, so that any number of gateways keep one limit between them."""
 
 import datetime as dt
+from typing import LiteralString
 
 from psycopg_pool import AsyncConnectionPool
 
@@ -22,6 +23,12 @@ SELECT CASE WHEN EXISTS (SELECT FROM taken) THEN 0 ELSE greatest(0.001, extract(
 """
 
 
+_WAIT = """
+SELECT greatest(0, extract(epoch FROM due_at + %(share)s - %(minute)s - clock_timestamp()))::float8
+FROM rate_limits WHERE caller = %(caller)s
+"""
+
+
 class RateLimits:
     """Counts calls. Every method may raise psycopg.OperationalError or psycopg_pool.PoolTimeout."""
 
@@ -30,10 +37,17 @@ class RateLimits:
 
     async def take(self, caller: str, a_minute: int) -> float:
         """Count a call: 0 where it may go on, else the seconds until the caller's next one may."""
+        return await self._ask(_TAKE, caller, a_minute)
+
+    async def wait_of(self, caller: str, a_minute: int) -> float:
+        """Return the seconds until a caller's next call may come, and count none."""
+        return await self._ask(_WAIT, caller, a_minute)
+
+    async def _ask(self, query: LiteralString, caller: str, a_minute: int) -> float:
         # Rounded down, so that the whole limit fits into the minute.
         share = dt.timedelta(microseconds=60_000_000 // a_minute)
         async with self._pool.connection() as conn:
-            curs = await conn.execute(_TAKE, {"caller": caller, "share": share, "minute": MINUTE}, prepare=True)
+            curs = await conn.execute(query, {"caller": caller, "share": share, "minute": MINUTE}, prepare=True)
             row = await curs.fetchone()
         return float(row[0]) if row else 0.0
 

@@ -17,6 +17,7 @@ import msgspec
 from eventsourcing.persistence import IntegrityError, InterfaceError, OperationalError, PersistenceError
 
 from contracts.events import Event, encode
+from shared.database.audit_log import AuditDraft
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.outbox import OutboxRow, RowKey, ends_run
 from shared.eventstore.personal_data import NotAnnouncedError
@@ -50,6 +51,7 @@ class Append(msgspec.Struct, kw_only=True):
     outbox: Sequence[OutboxRow]
     done: asyncio.Future[None]
     announced: bool = False
+    audit: AuditDraft | None = None
     abandoned: bool = False
 
     @property
@@ -103,11 +105,13 @@ class GroupCommit:
         outbox: Sequence[OutboxRow],
         *,
         announced: bool = False,
+        audit: AuditDraft | None = None,
         wait: float | None = None,
     ) -> None:
-        """Commit consecutive events of one upload with their outbox rows; the rows due now are handed on right after.
+        """Commit consecutive events of one upload with their outbox rows; the rows due now are published right after.
 
-        Waits for the database for up to `wait` seconds (None: for ever). With `announced` the announcement goes, too.
+        Waits for the database for up to `wait` seconds (None: for ever). With `announced` the announcement goes, too;
+        `audit` is written with the events.
         Raises ConflictError, StoreUnavailableError, NotAnnouncedError where that is gone, or the library's
         PersistenceError where the database refuses the append itself. Raises ValueError where the events are not
         consecutive: the database would take it for a conflict, and sort out the whole group each time.
@@ -117,7 +121,7 @@ class GroupCommit:
         if self._closing:
             raise StoreUnavailableError("the writer is closing")
         done = asyncio.get_running_loop().create_future()
-        waiting = Append(events=events, outbox=outbox, done=done, announced=announced)
+        waiting = Append(events=events, outbox=outbox, done=done, announced=announced, audit=audit)
         self._waiting.append(waiting)
         self._wake.set()
         if wait is None:
@@ -294,6 +298,7 @@ class GroupCommit:
             ended=[append.upload_id for append in group if ends_run(append.events[-1])],
             published=published,
             announced=[append.upload_id for append in group if append.announced],
+            audit=[append.audit for append in group if append.audit is not None],
             still_wanted=lambda: not any(append.abandoned for append in group),
         )
 

@@ -11,8 +11,8 @@ import msgspec
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
+from shared.database.audit_log import note
 from shared.eventstore.object_cleanups import LATE
-from shared.operations.audit_log import note
 
 
 class PendingUpload(msgspec.Struct, frozen=True, kw_only=True):

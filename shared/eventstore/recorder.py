@@ -12,6 +12,7 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder
 
 from contracts.events import UploadErased, UploadRegistered
+from shared.database.audit_log import AuditDraft, write_drafts
 from shared.eventstore.outbox import OutboxRow, RowKey
 from shared.eventstore.personal_data import forget, take_announcements
 from shared.projection.uploads import COLUMNS, STATED, RowChange
@@ -125,7 +126,7 @@ class UploadRecorder(PostgresApplicationRecorder):
     the transaction was committed, and only the group commit can tell its own rows from a rival's.
     """
 
-    def insert_events(
+    def insert_events(  # noqa: PLR0913 — all that one transaction writes
         self,
         stored_events: Sequence[StoredEvent],
         *,
@@ -134,6 +135,7 @@ class UploadRecorder(PostgresApplicationRecorder):
         ended: Sequence[UUID] = (),
         published: Sequence[RowKey] = (),
         announced: Sequence[UUID] = (),
+        audit: Sequence[AuditDraft] = (),
         still_wanted: Callable[[], bool] = lambda: True,
         **_: Any,
     ) -> Sequence[int] | None:
@@ -150,7 +152,8 @@ class UploadRecorder(PostgresApplicationRecorder):
         keys = [{"upload_id": key[0], "version": key[1], "target": key[2]} for key in published]
         erased = [e.originator_id for e in stored_events if e.topic == UploadErased.__name__]
         registered = [e.originator_id for e in stored_events if e.topic == UploadRegistered.__name__]
-        with self.datastore.get_connection() as conn, conn.transaction() if erased or announced else nullcontext():
+        several = erased or announced or audit
+        with self.datastore.get_connection() as conn, conn.transaction() if several else nullcontext():
             if not still_wanted():
                 raise NoLongerWantedError
             if announced:
@@ -167,6 +170,7 @@ class UploadRecorder(PostgresApplicationRecorder):
                 },
                 prepare=True,
             )
+            write_drafts(conn, audit)
             if erased:
                 conn.execute(_REDACT, (erased,))
                 forget(conn, erased)

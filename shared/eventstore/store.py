@@ -11,6 +11,7 @@ from uuid import UUID
 from eventsourcing.persistence import InterfaceError, OperationalError
 
 from contracts.events import Event
+from shared.database.audit_log import AuditDraft
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import RETRY_FIRST, RETRY_MAX, GroupCommit, StoreUnavailableError
 from shared.eventstore.outbox import PUBLISH_WINDOW, OutboxRow, rows_for
@@ -45,6 +46,7 @@ class EventStore:
         causation_id: str | None = None,
         traceparent: str | None = None,
         announced: bool = False,
+        audit: AuditDraft | None = None,
         wait: float | None = None,
     ) -> None:
         """Commit consecutive events of one upload with their read model and outbox rows.
@@ -52,7 +54,7 @@ class EventStore:
         Waits for the database for up to `wait` seconds (None: for ever). Raises ConflictError where somebody else was
         first, StoreUnavailableError where nothing was written in time. `traceparent` says whose trace it belongs to,
         where nothing that runs here is traced. With `announced` an upload is registered only while its announcement
-        stands, which goes with it; raises NotAnnouncedError otherwise.
+        stands, which goes with it; raises NotAnnouncedError otherwise. `audit` says who of the operators did it.
         """
         rows: list[OutboxRow] = []
         with traces.append(events, traceparent):
@@ -61,7 +63,7 @@ class EventStore:
                 rows += rows_for(
                     event, causation_id=causation_id, traceparent=traceparent, publish_window=self._publish_window
                 )
-            await self._commits.append(events, rows, announced=announced, wait=wait)
+            await self._commits.append(events, rows, announced=announced, audit=audit, wait=wait)
 
     async def bring_check_forward(self, upload_id: UUID, *, by: dt.datetime) -> None:
         """Have the watch over a run look at it by then, if it was going to look later."""

@@ -19,6 +19,9 @@ HTTP_SECONDS = Histogram(
 )
 START_SECONDS = Histogram("darkroom_start_seconds", "From POST /api/process to its 202.", buckets=_FAST)
 EVENT_STREAMS = Gauge("darkroom_event_streams", "Event streams that clients hold open.")
+OPERATOR_REQUESTS = Counter(
+    "darkroom_operator_requests", "Requests of operators by outcome: let_in, refused, throttled.", ["outcome"]
+)
 
 # The stages.
 STAGE_SECONDS = Histogram(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 from psycopg_pool import AsyncConnectionPool
 
+from shared.database.audit_log import AuditLog
 from shared.database.conninfo import conninfo_with_timeouts
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import GroupCommit
@@ -15,7 +16,6 @@ from shared.eventstore.outbox import OutboxRow
 from shared.eventstore.pending_uploads import PendingUploads
 from shared.eventstore.store import EventStore
 from shared.eventstore.stream_reader import StreamReader
-from shared.operations.audit_log import AuditLog
 from shared.operations.replay_jobs import ReplayJobs
 from shared.operations.runs import RunQueries
 from shared.read_model.queries import UploadQueries

@@ -47,7 +47,7 @@ async def _recorded(context: OperatorContext, upload_id: UUID, *, by: str, reaso
     """Record the erasure, and who asked for it and why; return the id of that note."""
     while True:
         try:
-            await _erase_registered(context, upload_id, by=by, reason=reason)
+            return await _erase_registered(context, upload_id, by=by, reason=reason)
         except ConflictError:
             continue
         except UploadNotFoundError:
@@ -59,14 +59,22 @@ async def _recorded(context: OperatorContext, upload_id: UUID, *, by: str, reaso
                 continue
             if not await context.cleanups.knows(upload_id):
                 raise
-        return await context.audit_log.record(who=by, what="erase", why=reason, details={"uploadId": str(upload_id)})
+            return await _noted(context, upload_id, by=by, reason=reason)
 
 
-async def _erase_registered(context: OperatorContext, upload_id: UUID, *, by: str, reason: str) -> None:
+async def _erase_registered(context: OperatorContext, upload_id: UUID, *, by: str, reason: str) -> int:
     upload = await context.store.load(upload_id, wait=WAIT)
     event = erase(upload, requested_by=by, reason=reason, now=utc_now())
-    if event is not None:
-        await context.store.append(event, wait=WAIT)
+    if event is None:
+        return await _noted(context, upload_id, by=by, reason=reason)
+    audit = await context.audit_log.draft(who=by, what="erase", why=reason, details={"uploadId": str(upload_id)})
+    await context.store.append(event, audit=audit, wait=WAIT)
+    return audit.id
+
+
+async def _noted(context: OperatorContext, upload_id: UUID, *, by: str, reason: str) -> int:
+    """Record that an erased upload is erased again, which removes what has come since."""
+    return await context.audit_log.record(who=by, what="erase", why=reason, details={"uploadId": str(upload_id)})
 
 
 async def _registered(context: OperatorContext, upload_id: UUID) -> bool:

@@ -63,17 +63,17 @@ async def replay_one(
     while True:
         upload = await context.store.load(upload_id, wait=WAIT)
         event = _request(upload, from_stage, by=by, reason=reason)
-        try:
-            await context.store.append(event, wait=WAIT)
-        except ConflictError:
-            continue
         details = {
             "uploadId": str(upload_id),
             "workflowRunId": str(event.workflow_run_id),
             "attempt": event.attempt,
             "fromStage": str(event.from_stage),
         }
-        await context.audit_log.record(who=by, what="replay", why=reason, details=details)
+        audit = await context.audit_log.draft(who=by, what="replay", why=reason, details=details)
+        try:
+            await context.store.append(event, audit=audit, wait=WAIT)
+        except ConflictError:
+            continue
         return event
 
 

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from contracts.ops import ItemState, JobState, Tally
-from shared.operations.audit_log import note
+from shared.database.audit_log import note
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):

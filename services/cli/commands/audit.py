@@ -5,7 +5,7 @@ import msgspec
 from rich.table import Table
 
 from services.cli.console import out, run_command
-from shared.operations.audit_log import AuditEntry
+from shared.database.audit_log import AuditEntry
 from shared.operations.context import OperatorContext
 from shared.settings import Settings
 

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 from litestar import Request
+from litestar.exceptions import SerializationException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMultipartParser
 
@@ -24,6 +25,21 @@ WRITE_BYTES = 1024 * 1024
 
 _PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 _FORM = "multipart/form-data"
+NUL = b"\\u0000"
+"""The character as JSON writes it, which no database keeps."""
+
+
+class JsonRequest(Request[Any, Any, Any]):
+    """A request whose JSON is refused as the client's fault, whatever keeps it from being read or kept."""
+
+    async def json(self) -> Any:
+        """Read the body. Raise SerializationException, which Litestar answers with 400."""
+        if NUL in await self.body():
+            raise SerializationException("a text has a NUL character")
+        try:
+            return await super().json()
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise SerializationException("not UTF-8, or nested too deeply") from error
 
 
 async def json_only(request: AnyRequest) -> None:

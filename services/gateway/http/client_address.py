@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
-from services.gateway.http.checks import AnyRequest
+from litestar.connection import ASGIConnection
+
 from shared.settings import Gateway
 
 Network = IPv4Network | IPv6Network
@@ -25,7 +27,7 @@ class Clients:
         self._trusted = networks(settings.proxies)
         self._proxies = settings.trusted_proxy_hops
 
-    def of(self, request: AnyRequest) -> str:
+    def of(self, request: ASGIConnection[Any, Any, Any, Any]) -> str:
         """Return the address, or the IPv6 network, that a request counts for."""
         peer = request.client.host if request.client else ""
         return client_of(peer, request.headers.getall("X-Forwarded-For", []), self._trusted, self._proxies)

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, InternalServerException, SerializationException, ValidationException
-from psycopg import OperationalError
+from psycopg import DataError, OperationalError
 from psycopg_pool import PoolTimeout
 
 from contracts.events import Status
@@ -176,6 +176,9 @@ def _answer(error: Exception) -> _Answer:
         return _Answer(*told, str(error))
     if isinstance(error, HTTPException):
         return _of_framework(error)
+    if isinstance(error, DataError):
+        # A query's or a path's text that the database cannot take, such as a NUL character.
+        return _Answer(400, *_BY_STATUS[400], "The request has a value that cannot be used.")
     return _refused(error) or _ours(error)
 
 

@@ -2,8 +2,9 @@
 
 import hashlib
 import hmac
-from typing import Any
+from typing import Any, NoReturn
 
+import structlog
 from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -11,12 +12,18 @@ from litestar.types import Guard
 from msgspec.structs import replace
 
 from contracts.http import Problem
-from services.gateway.http.problems import MEDIA_TYPE, RETRY_AFTER
+from services.gateway.http.client_address import Clients
+from services.gateway.http.deadlines import with_deadline
+from services.gateway.http.problems import MEDIA_TYPE, RETRY_AFTER, RateLimitedError
+from shared.database.rate_limits import RateLimits
 from shared.messaging.dead_letter_queues import UnknownQueueError
 from shared.messaging.message import TransportDownError
+from shared.observability.metrics import OPERATOR_REQUESTS
 from shared.operations.bulk_replay import NothingSelectedError, ReplayJobNotFoundError, ReplayJobOverError
 from shared.operations.replay import RunNotFoundError
 from shared.upload.errors import NotReplayableError
+
+log = structlog.get_logger(__name__)
 
 
 class NotAnOperatorError(Exception):
@@ -56,16 +63,55 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, str]] = {
 """What the refusals become: status, code, title and detail."""
 
 
-def operator_only(token: str) -> Guard:
-    """Let in who sends the operators' token, and nobody where there is none. Compared in constant time."""
-    expected = _digest(token)
+OPERATOR = "operator"
+"""Who did it, in the audit log: there is one token, so whoever has it."""
+GUESSES = 10
+"""Wrong tokens a minute that one client may send before it has to wait, also with the right one."""
+GUESSES_IN_ALL = 100
+"""Wrong tokens a minute, from whomever, that are logged and answered one by one."""
+
+
+class OperatorToken:
+    """Lets in who sends the operators' token, and nobody where there is none.
+
+    It is compared in constant time. How many wrong ones each client has sent is counted in PostgreSQL, so that all
+    gateways keep one limit between them.
+    """
+
+    def __init__(self, token: str, counts: RateLimits, clients: Clients) -> None:
+        self._set = bool(token)
+        self._expected = _digest(token)
+        self._counts = counts
+        self._clients = clients
+
+    async def check(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+        """Raise OperationsDisabledError, NotAnOperatorError, or RateLimitedError after too many wrong tokens."""
+        if not self._set:
+            raise OperationsDisabledError
+        client = self._clients.of(connection)
+        if seconds := await with_deadline(lambda: self._counts.wait_of(f"operators {client}", GUESSES)):
+            OPERATOR_REQUESTS.labels("throttled").inc()
+            raise RateLimitedError(seconds)
+        scheme, _space, given = connection.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(_digest(given.strip()), self._expected):
+            OPERATOR_REQUESTS.labels("let_in").inc()
+            return
+        await self._refuse(client)
+
+    async def _refuse(self, client: str) -> NoReturn:
+        OPERATOR_REQUESTS.labels("refused").inc()
+        await with_deadline(lambda: self._counts.take(f"operators {client}", GUESSES))
+        if seconds := await with_deadline(lambda: self._counts.take("operators", GUESSES_IN_ALL)):
+            raise RateLimitedError(seconds)
+        log.warning("operator_token_wrong", client=client)
+        raise NotAnOperatorError
+
+
+def operator_only(token: OperatorToken) -> Guard:
+    """Return the guard. A function, because Litestar copies a bound method with all that its object holds."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        if not token:
-            raise OperationsDisabledError
-        scheme, _space, given = connection.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(given.strip()), expected):
-            raise NotAnOperatorError
+        await token.check(connection)
 
     return guard
 

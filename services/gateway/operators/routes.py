@@ -24,9 +24,19 @@ from contracts.ops import (
     RunReplayed,
     RunTimeline,
 )
-from services.gateway.operators.access import PROBLEMS, NoBrokerError, ReasonMissingError, operator_only, ops_problem
+from services.gateway.http.client_address import Clients
+from services.gateway.operators.access import (
+    OPERATOR,
+    PROBLEMS,
+    NoBrokerError,
+    OperatorToken,
+    ReasonMissingError,
+    operator_only,
+    ops_problem,
+)
 from services.gateway.operators.views import cursor_of, event_view, item_view, place_in, replay_view, run_view
 from shared.bootstrap import Runtime
+from shared.database.rate_limits import RateLimits
 from shared.messaging.dead_letter_queues import named, open_dead_letters
 from shared.operations.bulk_replay import (
     Pacing,
@@ -48,9 +58,10 @@ OpsSettings = NamedDependency[SkipValidation[Settings]]
 Limit = Annotated[int, QueryParameter(ge=1, le=500)]
 
 
-def ops_routes(runtime: Runtime) -> Router:
+def ops_routes(runtime: Runtime, clients: Clients) -> Router:
     """Return the routes over a process's parts, behind the operators' token."""
     context = operator_context(runtime.pool, runtime.store)
+    token = OperatorToken(runtime.settings.operators.operator_token, RateLimits(runtime.pool), clients)
     handlers = [
         list_runs,
         show_run,
@@ -65,7 +76,7 @@ def ops_routes(runtime: Runtime) -> Router:
     return Router(
         path="/api/ops",
         route_handlers=handlers,
-        guards=[operator_only(runtime.settings.operators.operator_token)],
+        guards=[operator_only(token)],
         exception_handlers=dict.fromkeys(PROBLEMS, ops_problem),
         dependencies={
             "context": Provide(lambda: context, sync_to_thread=False),
@@ -104,7 +115,7 @@ async def show_run(run_id: FromPath[str], context: ContextDependency) -> RunTime
 async def replay_run(run_id: FromPath[str], data: JSONBody[ReplayRun], context: ContextDependency) -> RunReplayed:
     """Resume a failed run as its next attempt; what earlier stages made is used again."""
     row = await find_run(context, _run_id(run_id))
-    event = await replay_one(context, row.id, from_stage=data.from_stage, by=data.by, reason=data.reason)
+    event = await replay_one(context, row.id, from_stage=data.from_stage, by=OPERATOR, reason=data.reason)
     return RunReplayed(
         upload_id=row.id,
         workflow_run_id=event.workflow_run_id,
@@ -132,7 +143,7 @@ async def replay_many(
         return Response(await estimate_bulk(context, selection, pacing, call_cost=cost), status_code=200)
     if data.reason is None:
         raise ReasonMissingError
-    job = await start_bulk(context, selection, pacing, by=data.by, reason=data.reason)
+    job = await start_bulk(context, selection, pacing, by=OPERATOR, reason=data.reason)
     return Response(replay_view(await replay_progress(context, job.id)), status_code=202)
 
 
@@ -160,7 +171,7 @@ async def show_replay(
 @post("/replays/{job_id:str}/cancel", status_code=200)
 async def cancel_replay(job_id: FromPath[str], data: JSONBody[CancelReplay], context: ContextDependency) -> Replay:
     """Have a replay go no further. Runs that are under way go on."""
-    return replay_view(await cancel_bulk(context, _job_id(job_id), by=data.by, reason=data.reason))
+    return replay_view(await cancel_bulk(context, _job_id(job_id), by=OPERATOR, reason=data.reason))
 
 
 @get("/dead-letters")
@@ -181,7 +192,7 @@ async def redrive_dead_letters(
     if not ops_settings.broker.amqp_url:
         raise NoBrokerError
     async with open_dead_letters(ops_settings.broker.amqp_url) as letters:
-        counts = await redrive_audited(context, letters, queue=name, limit=data.limit, by=data.by, reason=data.reason)
+        counts = await redrive_audited(context, letters, queue=name, limit=data.limit, by=OPERATOR, reason=data.reason)
     return Redriven(queue=name, messages=counts.get(name, 0))
 
 

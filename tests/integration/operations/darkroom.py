@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import pwd
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -26,6 +27,10 @@ class Outcome:
 
     def __repr__(self) -> str:
         return f"status {self.status}\n{self.out}\n{self.err}"
+
+
+ACTOR = f"ann (as {pwd.getpwuid(os.getuid()).pw_name})"
+"""Who is kept as having done what was done with `--by ann`."""
 
 
 async def darkroom(*arguments: object, env: Mapping[str, str], cwd: Path = ROOT) -> Outcome:

@@ -9,7 +9,7 @@ from contracts.events import Stage, encode
 from shared.bootstrap import rabbit_runtime
 from shared.messaging.dead_letter_queues import UnknownQueueError, open_dead_letters
 from shared.messaging.topology import dead
-from tests.integration.operations.darkroom import darkroom
+from tests.integration.operations.darkroom import ACTOR, darkroom
 from tests.integration.operations.failed_runs import Saga, failed_run, running, settings_for, store_runs, until
 
 WHY = ("--reason", "fixed", "--by", "ann")
@@ -91,7 +91,7 @@ async def test_a_redriven_message_is_handled_as_if_it_had_never_died(database_ur
         [noted] = await context.audit_log.latest(10)
     assert "storer: 1 put back" in said.out
     assert (noted.who, noted.what, noted.why, noted.details["redriven"]) == (
-        "ann", "dead-letters.redrive", "fixed", {"storer": 1},
+        ACTOR, "dead-letters.redrive", "fixed", {"storer": 1},
     )  # fmt: skip
 
 

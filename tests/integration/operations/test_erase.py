@@ -9,7 +9,7 @@ import psycopg
 from contracts.events import ProcessingCompleted, Stage, UploadErased
 from shared.read_model.rebuild import rebuild
 from tests.gemini_server import serving
-from tests.integration.operations.darkroom import darkroom, product, put_pictures
+from tests.integration.operations.darkroom import ACTOR, darkroom, product, put_pictures
 from tests.integration.operations.failed_runs import Saga, embedded, failed_run, store_runs, until
 
 WHY = ("--reason", "they asked", "--by", "ann")
@@ -47,7 +47,7 @@ async def test_nothing_of_the_person_is_left_and_a_rebuild_gives_the_same_rows(d
     assert files(tmp_path, upload_id) == set()
     assert files(tmp_path, other_id) == kept != set()
     assert isinstance(history[-1], UploadErased)
-    assert (history[-1].requested_by, history[-1].reason) == ("ann", "they asked")
+    assert (history[-1].requested_by, history[-1].reason) == (ACTOR, "they asked")
     with psycopg.connect(database_url) as conn:
         everything = "".join(
             str(conn.execute(f"SELECT * FROM {table} WHERE {key} = %s", (upload_id,)).fetchall())  # noqa: S608

@@ -9,7 +9,7 @@ import pytest
 from contracts.events import ProcessingCompleted, Stage, Status
 from contracts.ops import Tally
 from tests.gemini_server import serving
-from tests.integration.operations.darkroom import darkroom, product, put_pictures, start_darkroom
+from tests.integration.operations.darkroom import ACTOR, darkroom, product, put_pictures, start_darkroom
 from tests.integration.operations.failed_runs import Saga, embedded, failed_run, replays, store_runs, until
 
 WHY = ("--reason", "the store is back", "--by", "ann")
@@ -38,7 +38,7 @@ async def test_a_replay_after_the_picture_was_made_calls_no_provider(database_ur
     assert gemini.begun == 0
     [replay] = replays(history)
     assert (replay.from_stage, replay.attempt, replay.requested_by, replay.reason) == (
-        stage, 2, "ann", "the store is back",
+        stage, 2, ACTOR, "the store is back",
     )  # fmt: skip
     assert {e.workflow_run_id for e in history[1:]} == {upload.workflow_run_id}
     assert isinstance(history[-1], ProcessingCompleted)

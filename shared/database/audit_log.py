@@ -1,7 +1,7 @@
-"""The operators' log: a row for everything they did that is no event of an upload."""
+"""The audit log: a row for everything that operators did, written in the transaction of the act where it has one."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +11,19 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 _INSERT = "INSERT INTO operator_actions (who, what, why, details) VALUES (%s, %s, %s, %s) RETURNING id"
+_INSERT_DRAFT = (
+    "INSERT INTO operator_actions (id, who, what, why, details) OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s, %s, %s)"
+)
+
+
+class AuditDraft(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry that is written in the transaction of what it tells of, or not at all."""
+
+    id: int
+    who: str
+    what: str
+    why: str
+    details: dict[str, Any]
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -35,6 +48,13 @@ class AuditLog:
         async with self._pool.connection() as conn:
             return await note(conn, who=who, what=what, why=why, details=details)
 
+    async def draft(self, *, who: str, what: str, why: str, details: Mapping[str, Any]) -> AuditDraft:
+        """Return an entry for an append to take along: see `EventStore.append`."""
+        async with self._pool.connection() as conn:
+            curs = await conn.execute("SELECT nextval(pg_get_serial_sequence('operator_actions', 'id'))")
+            row = await curs.fetchone()
+        return AuditDraft(id=int(row[0]) if row else 0, who=who, what=what, why=why, details=dict(details))
+
     async def complete(self, action_id: int, outcome: Mapping[str, Any]) -> None:
         """Add to an action's details what came of it."""
         async with self._pool.connection() as conn:
@@ -57,3 +77,9 @@ async def note(conn: AsyncConnection[Any], *, who: str, what: str, why: str, det
     """Note an action within the caller's transaction and return its id."""
     row = await (await conn.execute(_INSERT, (who, what, why, Jsonb(dict(details))))).fetchone()
     return int(row[0]) if row else 0
+
+
+def write_drafts(conn: Any, drafts: Iterable[AuditDraft]) -> None:
+    """Write entries within the caller's transaction."""
+    for draft in drafts:
+        conn.execute(_INSERT_DRAFT, (draft.id, draft.who, draft.what, draft.why, Jsonb(draft.details)))
