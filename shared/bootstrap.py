@@ -98,8 +98,17 @@ class Runtime:
             timeout=READ_TIMEOUT,
             kwargs={"autocommit": True},
         )
-        self.objects: ObjectStore = open_configured_store(settings.objects, public_base_url=public_url)
+        self._public_url = public_url
+        self._answers_for_health = False
         self._background: list[Callable[[], Awaitable[None]]] = []
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        """The object store. Opened where it is asked for: a process without pictures has no credentials for it."""
+        store = open_configured_store(self.settings.objects, public_base_url=self._public_url)
+        if self._answers_for_health:
+            self.readiness.watch("objects", store.ping, every=OBJECTS_EVERY)
+        return store
 
     @cached_property
     def cpu(self) -> CpuPool:
@@ -136,7 +145,7 @@ class Runtime:
     def attach_health(self) -> None:
         """Have this process look after what it needs, and answer for itself on HEALTH_PORT where that is set."""
         self.readiness.watch("database", self._ask_database, every=DATABASE_EVERY)
-        self.readiness.watch("objects", self.objects.ping, every=OBJECTS_EVERY)
+        self._answers_for_health = True
         self.attach_background(self.readiness.run)
         if self.settings.process.health_port:
             self.attach_background(self._answer_for_health)
@@ -176,7 +185,8 @@ class Runtime:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.commits.close(), grace / 5)
         await self.transport.close()
-        await self.objects.close()
+        if "objects" in vars(self):
+            await self.objects.close()
         await self.store.close()
         await self.pool.close()
         if "cpu" in vars(self):

@@ -4,11 +4,12 @@ In development a missing credential is a warning and the local stand-in takes ov
 names every missing or wrong setting at once.
 """
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,10 +24,14 @@ RATE_LIMIT_COMPLETE = 60
 RATE_LIMIT_PROCESS = 60
 """Calls a minute and client in production, where nothing else is set. In development there is no limit."""
 
-SIGNING_KEY_LENGTH = 32
-"""Characters that MESSAGE_SIGNING_KEY has at least."""
+KEY_LENGTH = 32
+"""Characters of a secret of ours, at the least."""
+KEY_VARIETY = 8
+"""How many of them differ in production, at the least."""
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
+
+_NO_URL = re.compile(r"[\s\x00-\x1f\x7f]|%(?![0-9A-Fa-f]{2})")
 
 DEFAULT_GEMINI_MODEL = "gemini-3.1-flash-image"
 
@@ -182,8 +187,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-def load(environ: Mapping[str, str], *, data_dir: Path = Path(".darkroom")) -> Settings:
-    """Read, check and complete the configuration. Raises SettingsError naming everything that is wrong at once."""
+def load(environ: Mapping[str, str], *, data_dir: Path = Path(".darkroom"), service: str = "all") -> Settings:
+    """Read, check and complete a service's configuration. Raises SettingsError naming all that is wrong at once."""
     problems: list[str] = []
     settings = Settings(
         process=_read(Process, environ, problems),
@@ -197,11 +202,11 @@ def load(environ: Mapping[str, str], *, data_dir: Path = Path(".darkroom")) -> S
         telemetry=_read(Telemetry, environ, problems),
         retention=_read(Retention, environ, problems),
     )
-    problems += _wrong(settings)
+    problems += _wrong(settings, service)
     production = settings.process.environment == "production"
-    missing = _missing(settings)
+    missing = _missing(settings, service)
     if production:
-        problems += missing
+        problems += [said for said in missing if said.split()[0] not in " ".join(problems)] + _unsafe(settings)
     if problems:
         raise SettingsError(problems)
     return _with_stand_ins(settings, () if production else tuple(missing), data_dir)
@@ -217,11 +222,19 @@ def _read(kind: type[S], environ: Mapping[str, str], problems: list[str]) -> S:
         try:
             values[field.name] = msgspec.convert(raw, field.type, strict=False)
         except msgspec.ValidationError as error:
-            problems.append(f"{field.encode_name}={raw!r}: {error}")
+            said = "the value" if _is_secret(field.encode_name) else repr(raw)
+            problems.append(f"{field.encode_name}={said}: {error}")
+            continue
+        if isinstance(values[field.name], float) and not math.isfinite(values[field.name]):
+            problems.append(f"{field.encode_name}={raw!r}: not a number")
     return kind(**values)
 
 
-def _wrong(settings: Settings) -> list[str]:
+def _is_secret(name: str) -> bool:
+    return name.endswith(("_KEY", "_TOKEN", "_SECRET_ACCESS_KEY", "_URL"))
+
+
+def _wrong(settings: Settings, service: str) -> list[str]:
     """Name settings that have a value which cannot work."""
     found = []
     schemes = (
@@ -236,17 +249,25 @@ def _wrong(settings: Settings) -> list[str]:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", settings.telemetry.otel_exporter_otlp_endpoint, ("http", "https")),
     )
     for name, value, allowed in schemes:
-        if value and _scheme(value) not in allowed:
+        if value and (_scheme(value) not in allowed or not _is_url(value)):
             found.append(f"{name} must be a valid URL that begins with {' or '.join(a + '://' for a in allowed)}")
     store = settings.objects.object_store_url
     if _scheme(store) == "s3" and not urlsplit(store).netloc:
         found.append("OBJECT_STORE_URL names no bucket: write s3://bucket")
-    if 0 < len(settings.broker.message_signing_key) < SIGNING_KEY_LENGTH:
-        found.append(f"MESSAGE_SIGNING_KEY has fewer than {SIGNING_KEY_LENGTH} characters")
+    if 0 < len(settings.broker.message_signing_key) < KEY_LENGTH:
+        found.append(f"MESSAGE_SIGNING_KEY has fewer than {KEY_LENGTH} characters")
     found += _wrong_lists(settings.gateway)
-    if settings.generator.generator == "gemini" and not settings.generator.gemini_api_key:
+    draws = service in (EVERYTHING, "generator")
+    if draws and settings.generator.generator == "gemini" and not settings.generator.gemini_api_key:
         found.append("GENERATOR=gemini needs GEMINI_API_KEY")
     return found
+
+
+def _unsafe(settings: Settings) -> list[str]:
+    """Name what would do for a laptop only."""
+    return (
+        ["CORS_ORIGINS: * lets every page of the web call; name the origins"] if "*" in settings.gateway.origins else []
+    )
 
 
 def _scheme(url: str) -> str:
@@ -255,6 +276,11 @@ def _scheme(url: str) -> str:
         return urlsplit(url).scheme
     except ValueError:
         return ""
+
+
+def _is_url(text: str) -> bool:
+    """Return whether all of a text can be in a URL: no spaces, and a % only before two hexadecimal digits."""
+    return not _NO_URL.search(text)
 
 
 def _wrong_lists(gateway: Gateway) -> list[str]:
@@ -276,25 +302,60 @@ def _listed(text: str) -> list[str]:
     return [member.strip() for member in text.split(",") if member.strip()]
 
 
-def _missing(settings: Settings) -> list[str]:
-    """Name what production cannot do without, and what development has a stand-in for."""
-    found = []
-    if not settings.database.database_url:
-        found.append("DATABASE_URL is not set")
-    if not settings.broker.amqp_url:
-        found.append("AMQP_URL is not set")
-    if not settings.broker.message_signing_key:
-        found.append("MESSAGE_SIGNING_KEY is not set")
-    if not settings.objects.object_store_url:
-        found.append("OBJECT_STORE_URL is not set")
-    if settings.objects.object_store_url.startswith("s3:"):
-        names = ("s3_access_key_id", "s3_secret_access_key")
-        found += [f"{name.upper()} is not set" for name in names if not getattr(settings.objects, name)]
-    if not settings.generator.generator and not settings.generator.gemini_api_key:
-        found.append("GENERATOR is not set, and there is no GEMINI_API_KEY")
-    if not settings.operators.operator_token:
-        found.append("OPERATOR_TOKEN is not set")
-    return found
+def _missing(settings: Settings, service: str) -> list[str]:
+    """Name what a service cannot do without in production, and what development has a stand-in for."""
+    needs = [need for need in _NEEDS if service == EVERYTHING or need.by is None or service in need.by]
+    return [said for need in needs if (said := need.lacks(settings))]
+
+
+class _Need(NamedTuple):
+    """A setting that services cannot do without: which, and what is said where it is missing. `by` None: all."""
+
+    by: tuple[str, ...] | None
+    lacks: Callable[[Settings], str]
+
+
+EVERYTHING = "all"
+"""A process that runs every service."""
+COMMAND = "command"
+"""A command of an operator: it needs what it uses, and says so itself."""
+_WITH_PICTURES = ("gateway", "validator", "generator", "storer", "watermarker")
+_SERVICES = (*_WITH_PICTURES, "dispatcher", "analytics")
+
+
+def _unset(name: str, get: Callable[[Settings], str]) -> Callable[[Settings], str]:
+    return lambda settings: "" if get(settings) else f"{name} is not set"
+
+
+def _short(name: str, get: Callable[[Settings], str]) -> Callable[[Settings], str]:
+    advice = f"{name} needs {KEY_LENGTH} characters or more, many of them different: try `openssl rand -hex 32`"
+    return lambda settings: advice if len(get(settings)) < KEY_LENGTH or len(set(get(settings))) < KEY_VARIETY else ""
+
+
+def _lacks_s3_key(name: str) -> Callable[[Settings], str]:
+    def lacks(settings: Settings) -> str:
+        bucket = settings.objects.object_store_url.startswith("s3:")
+        return f"{name.upper()} is not set" if bucket and not getattr(settings.objects, name) else ""
+
+    return lacks
+
+
+def _lacks_generator(settings: Settings) -> str:
+    chosen = settings.generator.generator or settings.generator.gemini_api_key
+    return "" if chosen else "GENERATOR is not set, and there is no GEMINI_API_KEY"
+
+
+_NEEDS = (
+    _Need(None, _unset("DATABASE_URL", lambda settings: settings.database.database_url)),
+    _Need(_SERVICES, _unset("AMQP_URL", lambda settings: settings.broker.amqp_url)),
+    _Need(_SERVICES, _short("MESSAGE_SIGNING_KEY", lambda settings: settings.broker.message_signing_key)),
+    _Need(_WITH_PICTURES, _unset("OBJECT_STORE_URL", lambda settings: settings.objects.object_store_url)),
+    _Need(_WITH_PICTURES, _lacks_s3_key("s3_access_key_id")),
+    _Need(_WITH_PICTURES, _lacks_s3_key("s3_secret_access_key")),
+    _Need(("generator",), _lacks_generator),
+    _Need(("gateway",), _short("OPERATOR_TOKEN", lambda settings: settings.operators.operator_token)),
+)
+"""Who needs what. A service has no credential that it does not use."""
 
 
 def _with_stand_ins(settings: Settings, warnings: tuple[str, ...], data_dir: Path) -> Settings:

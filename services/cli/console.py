@@ -18,7 +18,7 @@ from rich.console import Console
 from contracts.events import OWNER
 from contracts.ops import Name, Reason
 from shared.observability import configure_logging
-from shared.settings import Settings, SettingsError, load
+from shared.settings import COMMAND, Settings, SettingsError, load
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -27,10 +27,10 @@ DATA = Path(".darkroom")
 """Where `darkroom dev` keeps its data, its database included."""
 
 
-def settings_or_exit(*, data_dir: Path = DATA, quiet: bool = False) -> Settings:
+def settings_or_exit(*, data_dir: Path = DATA, quiet: bool = False, service: str = COMMAND) -> Settings:
     """Read the configuration; where it is refused, say why in one message and leave with status 2."""
     try:
-        settings = load(os.environ, data_dir=data_dir)
+        settings = load(os.environ, data_dir=data_dir, service=service)
     except SettingsError as refused:
         click.echo(str(refused), err=True)
         sys.exit(2)

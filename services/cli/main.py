@@ -1,5 +1,6 @@
 """`darkroom`: the command line of developers and operators. Each command's work is in the module of its name."""
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import click
 
 from services.cli.console import DATA, run, settings_or_exit
-from shared.settings import SettingsError
+from shared.settings import COMMAND, EVERYTHING, SettingsError
 
 SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics", "all")
 
@@ -50,7 +51,7 @@ def serve(name: str) -> None:
     from services.cli.processes.serve import serve as work  # noqa: PLC0415 — each command loads only what it needs
 
     try:
-        run(work(settings_or_exit(), name))
+        run(work(settings_or_exit(service=name), name))
     except SettingsError as refused:
         click.echo(str(refused), err=True)
         sys.exit(2)
@@ -62,7 +63,7 @@ def dev(data: Path) -> None:
     """Run the whole product in one process, with nothing installed or configured."""
     from services.cli.processes.dev import dev as work  # noqa: PLC0415
 
-    run(work(settings_or_exit(data_dir=data), data))
+    run(work(settings_or_exit(data_dir=data, service=EVERYTHING), data))
 
 
 @main.command()
@@ -75,7 +76,7 @@ def process(images: tuple[Path, ...], email: str, url: str | None, out: Path, da
     """Process photos and save their watermarked previews. Exit status 1 where one failed."""
     from services.cli.client.process import process as work  # noqa: PLC0415
 
-    settings = None if url else settings_or_exit(data_dir=data, quiet=True)
+    settings = None if url else settings_or_exit(data_dir=data, quiet=True, service=EVERYTHING)
     sys.exit(run(work(images, email=email, url=url, out=out, settings=settings, data_dir=data)))
 
 
@@ -96,7 +97,9 @@ def doctor() -> None:
     """Check the configuration and every connection, and say what is wrong. Exit status 1 where something is."""
     from services.cli.commands.doctor import doctor as work  # noqa: PLC0415
 
-    sys.exit(run(work(settings_or_exit(quiet=True))))
+    # In production no place has all credentials: each is asked about what it has.
+    service = COMMAND if os.environ.get("ENVIRONMENT") == "production" else EVERYTHING
+    sys.exit(run(work(settings_or_exit(quiet=True, service=service))))
 
 
 if __name__ == "__main__":

@@ -54,17 +54,15 @@ class Manifests(list[Manifest]):
 
 
 SECRETS = {
-    "darkroom": {
-        "S3_ACCESS_KEY_ID": "key",
-        "S3_SECRET_ACCESS_KEY": "secret",
-        "OPERATOR_TOKEN": "a-token-of-more-than-thirty-two-characters",
-        "MESSAGE_SIGNING_KEY": "a-key-of-more-than-thirty-two-characters",
-        "GEMINI_API_KEY": "key",
-    },
+    "darkroom-messages": {"MESSAGE_SIGNING_KEY": "a-key-of-more-than-thirty-two-characters"},
+    "darkroom-objects": {"S3_ACCESS_KEY_ID": "key", "S3_SECRET_ACCESS_KEY": "secret"},
+    "darkroom-operators": {"OPERATOR_TOKEN": "a-token-of-more-than-thirty-two-characters"},
+    "darkroom-gemini": {"GEMINI_API_KEY": "key"},
+    "darkroom-analytics": {"POSTHOG_API_KEY": "key"},
     "postgres-app": {"uri": "postgresql://darkroom:secret@postgres-rw.darkroom:5432/darkroom"},
     "rabbitmq-default-user": {"connection_string": "amqp://someone:secret@rabbitmq.darkroom.svc:5672/"},
 }
-"""What the Secrets hold that the manifests name: the first is made by a person, the others by the operators."""
+"""What the Secrets hold that the manifests name: the first are made by a person, the last two by the operators."""
 
 
 def build(overlay: str) -> Manifests:

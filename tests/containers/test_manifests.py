@@ -9,11 +9,11 @@ import kubernetes_validate
 import pytest
 
 from contracts.http import MAX_IMAGE_BYTES
-from services.gateway.uploads.create import FORM_BYTES
+from services.gateway.http.spools import FORM_BYTES
 from shared import settings
 from shared.upload.saga import SAGA
 from tests.containers.custom_resources import SPECS
-from tests.containers.manifests import OVERLAYS, Manifest, Manifests, build, selects
+from tests.containers.manifests import OVERLAYS, SECRETS, Manifest, Manifests, build, selects
 
 VERSIONS = ("1.32", "1.37")
 """Of Kubernetes: the oldest and the newest that the manifests are for."""
@@ -110,18 +110,38 @@ def test_a_process_accepts_the_settings_that_it_is_given(manifests: Manifests) -
     for name, template in manifests.our_pods():
         if name == "bucket":
             continue
-        loaded = settings.load(manifests.environment(template))
+        loaded = settings.load(manifests.environment(template), service=name if name in SERVICES else settings.COMMAND)
         assert loaded.database.database_url.startswith("postgresql://"), name
         assert loaded.broker.amqp_url.startswith("amqp://"), name
         assert loaded.warnings == (), name
 
 
-def test_production_is_refused_where_its_secret_lacks_a_credential(production: Manifests) -> None:
-    environment = production.environment(production.one("Deployment", "gateway")["spec"]["template"])
+CREDENTIALS = {
+    "gateway": {"S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "OPERATOR_TOKEN", "POSTHOG_API_KEY"},
+    "validator": {"S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"},
+    "generator": {"S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "GEMINI_API_KEY"},
+    "storer": {"S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"},
+    "watermarker": {"S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"},
+    "dispatcher": set(),
+    "analytics": {"POSTHOG_API_KEY"},
+}
 
-    for credential in ("S3_SECRET_ACCESS_KEY", "OPERATOR_TOKEN", "MESSAGE_SIGNING_KEY", "GEMINI_API_KEY", "AMQP_URL"):
+
+@pytest.mark.parametrize("service", CREDENTIALS)
+def test_a_pod_has_just_the_credentials_that_it_uses(service: str, production: Manifests) -> None:
+    environment = production.environment(production.one("Deployment", service)["spec"]["template"])
+    everything = {name for secret in SECRETS.values() for name in secret if name.isupper()}
+
+    assert environment.keys() & everything == CREDENTIALS[service] | {"MESSAGE_SIGNING_KEY"}
+    for credential in (CREDENTIALS[service] | {"MESSAGE_SIGNING_KEY", "AMQP_URL"}) - {"POSTHOG_API_KEY"}:
         with pytest.raises(settings.SettingsError, match=credential):
-            settings.load({name: value for name, value in environment.items() if name != credential})
+            settings.load({name: value for name, value in environment.items() if name != credential}, service=service)
+
+
+def test_the_migration_has_no_credential_but_the_databases(production: Manifests) -> None:
+    environment = production.environment(production.one("Job", "migrate")["spec"]["template"])
+
+    assert not environment.keys() & {name for secret in SECRETS.values() for name in secret if name.isupper()}
 
 
 def test_only_settings_that_exist_are_set(manifests: Manifests) -> None:
@@ -136,7 +156,7 @@ def test_a_pod_has_longer_to_end_than_its_process_takes(manifests: Manifests) ->
     for name, template in manifests.our_pods():
         if name not in SERVICES:
             continue
-        grace = settings.load(manifests.environment(template)).process.grace_period
+        grace = settings.load(manifests.environment(template), service=name).process.grace_period
         (container,) = template["spec"]["containers"]
         before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         # What is under way has the whole of it; what that wrote is then sent and committed, a fifth of it each.
@@ -145,7 +165,7 @@ def test_a_pod_has_longer_to_end_than_its_process_takes(manifests: Manifests) ->
 
 def test_a_generator_told_to_stop_waits_for_the_longest_call_that_it_may_have_under_way(manifests: Manifests) -> None:
     environment = manifests.environment(manifests.one("Deployment", "generator")["spec"]["template"])
-    loaded = settings.load(environment)
+    loaded = settings.load(environment, service="generator")
 
     assert loaded.process.grace_period > loaded.generator.generator_timeout
 
@@ -155,7 +175,7 @@ def test_probes_ask_where_the_process_answers(manifests: Manifests) -> None:
         if name not in SERVICES:
             continue
         (container,) = template["spec"]["containers"]
-        process = settings.load(manifests.environment(template)).process
+        process = settings.load(manifests.environment(template), service=name).process
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         for probe, path in (("startupProbe", "live"), ("livenessProbe", "live"), ("readinessProbe", "ready")):
             asked = container[probe]["httpGet"]
@@ -188,10 +208,21 @@ def test_the_ingress_reaches_the_gateway_and_nothing_else(manifests: Manifests) 
     backends = [path["backend"]["service"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
     service = manifests.one("Service", "gateway")["spec"]
 
-    assert backends == [{"name": "gateway", "port": {"name": "http"}}]
+    assert backends == [{"name": "gateway", "port": {"name": "http"}}] * len(backends)
     assert _picked(manifests, {"matchLabels": service["selector"]}) == ["gateway"]
     (container,) = manifests.one("Deployment", "gateway")["spec"]["template"]["spec"]["containers"]
     assert service["ports"][0]["targetPort"] in [port["name"] for port in container["ports"]]
+
+
+def test_the_ingress_leads_to_the_interface_and_the_pages_and_not_to_what_is_for_machines(manifests: Manifests) -> None:
+    (ingress,) = manifests.of("Ingress")
+    paths = [(path["path"], path["pathType"]) for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
+
+    def reached(url: str) -> bool:
+        return any(url == path if kind == "Exact" else f"{url}/".startswith(f"{path}/") for path, kind in paths)
+
+    assert all(map(reached, ("/", "/api/uploads", "/api/ops/runs", "/processing/1", "/assets/1/a.js", "/schema")))
+    assert not any(map(reached, ("/metrics", "/health/live", "/health/ready", "/healthz")))
 
 
 def test_the_ingress_lets_the_largest_upload_through(manifests: Manifests) -> None:

@@ -8,12 +8,12 @@ PRODUCTION = {
     "ENVIRONMENT": "production",
     "DATABASE_URL": "postgresql://u:p@db/darkroom",
     "AMQP_URL": "amqps://u:p@mq/v",
-    "MESSAGE_SIGNING_KEY": "k" * 32,
+    "MESSAGE_SIGNING_KEY": "0123456789abcdef" * 2,
     "OBJECT_STORE_URL": "s3://bucket",
     "S3_ACCESS_KEY_ID": "id",
     "S3_SECRET_ACCESS_KEY": "secret",
     "GEMINI_API_KEY": "key",
-    "OPERATOR_TOKEN": "token",
+    "OPERATOR_TOKEN": "fedcba9876543210" * 2,
 }
 
 
@@ -133,3 +133,53 @@ def test_a_refusal_is_one_message_with_a_line_for_each_problem():
         load({"PORT": "http", "LOG_LEVEL": "LOUD"})
 
     assert len(str(refused.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("service", "without"),
+    [
+        (
+            "dispatcher",
+            {"OBJECT_STORE_URL", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "GEMINI_API_KEY", "OPERATOR_TOKEN"},
+        ),
+        (
+            "analytics",
+            {"OBJECT_STORE_URL", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "GEMINI_API_KEY", "OPERATOR_TOKEN"},
+        ),
+        ("storer", {"GEMINI_API_KEY", "OPERATOR_TOKEN"}),
+        ("generator", {"OPERATOR_TOKEN"}),
+        ("gateway", {"GEMINI_API_KEY"}),
+        ("command", set(PRODUCTION) - {"ENVIRONMENT", "DATABASE_URL"}),
+    ],
+)
+def test_a_service_starts_in_production_without_what_it_does_not_use(service, without):
+    load({name: value for name, value in PRODUCTION.items() if name not in without}, service=service)
+
+
+@pytest.mark.parametrize("weak", ["?", "let-me-in", "a" * 64])
+@pytest.mark.parametrize("name", ["OPERATOR_TOKEN", "MESSAGE_SIGNING_KEY"])
+def test_production_refuses_a_secret_that_can_be_guessed(name, weak):
+    assert any(name in problem and weak not in problem for problem in refusal(PRODUCTION | {name: weak}))
+
+
+def test_production_refuses_to_be_called_by_every_page_of_the_web():
+    assert any("CORS_ORIGINS" in problem for problem in refusal(PRODUCTION | {"CORS_ORIGINS": "*"}))
+    assert load({"CORS_ORIGINS": "*"}).gateway.origins == ["*"]
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "AMQP_URL"])
+@pytest.mark.parametrize("password", ["hunter 2", "hunter%2", "hunter%", "hunter%zz", "hunter\t2"])
+def test_a_url_that_is_none_is_refused_and_its_password_is_not_quoted(name, password):
+    scheme = PRODUCTION[name].partition(":")[0]
+    for environ in ({}, PRODUCTION):
+        problems = refusal({**environ, name: f"{scheme}://ann:{password}@host/name"})
+        assert [problem for problem in problems if name in problem]
+        assert "hunter" not in str(problems)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(
+    "name", ["GENERATOR_TIMEOUT", "GRACE_PERIOD", "RETENTION_UNSTARTED_DAYS", "PROVIDER_CALL_COST"]
+)
+def test_what_is_no_number_is_refused(name, value):
+    assert [problem for problem in refusal({name: value}) if name in problem]
