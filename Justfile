@@ -122,6 +122,11 @@ bench *ARGS: setup _test-needs
 chaos *ARGS: setup _test-needs
     python -m tests.chaos "$@"
 
+# Run a service (all) for so many minutes (5) under good and refused work, and see that what it holds does not grow
+[group('measure')]
+soak *ARGS: setup _test-needs
+    python -m tests.soak "$@"
+
 # Choose the newest versions that are at least a week old: long enough for a bad release to be noticed and withdrawn
 [group('release')]
 lock *ARGS:

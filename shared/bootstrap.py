@@ -24,7 +24,7 @@ from shared.messaging.rabbit_transport import RabbitTransport
 from shared.messaging.relay import Relay
 from shared.observability import logs, traces
 from shared.observability.health_server import HealthServer
-from shared.observability.metrics import BREAKER_OPEN, COMMIT_APPENDS, COMMIT_SECONDS
+from shared.observability.metrics import ASYNCIO_TASKS, BREAKER_OPEN, COMMIT_APPENDS, COMMIT_SECONDS
 from shared.observability.readiness import Readiness
 from shared.operations.replay_leases import ReplayLeases
 from shared.operations.replay_runner import ReplayRunner
@@ -153,6 +153,8 @@ class Runtime:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, or until something in the background dies, which is raised."""
         end_traces = traces.start(self.settings.telemetry.otel_exporter_otlp_endpoint, self.service)
+        loop = asyncio.get_running_loop()
+        ASYNCIO_TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
         writing = self.commits.start()
         await self.pool.open()
         tasks = [asyncio.ensure_future(run()) for run in self._background]

@@ -73,6 +73,7 @@ SWEPT_AT = Gauge("darkroom_dispatcher_swept_timestamp_seconds", "When this dispa
 DEAD_LETTERS = Gauge("darkroom_dead_letters", "Messages set aside for a person.", ["queue"])
 
 # Every process.
+ASYNCIO_TASKS = Gauge("darkroom_asyncio_tasks", "Tasks on the event loop.")
 UP = Gauge("darkroom_up", "1 while a part that this process needs can be reached.", ["part"])
 
 
