@@ -209,7 +209,7 @@ def load(environ: Mapping[str, str], *, data_dir: Path = Path(".darkroom"), serv
         problems += [said for said in missing if said.split()[0] not in " ".join(problems)] + _unsafe(settings)
     if problems:
         raise SettingsError(problems)
-    return _with_stand_ins(settings, () if production else tuple(missing), data_dir)
+    return _with_stand_ins(settings, tuple(_unencrypted(settings) if production else missing), data_dir)
 
 
 def _read(kind: type[S], environ: Mapping[str, str], problems: list[str]) -> S:
@@ -268,6 +268,20 @@ def _unsafe(settings: Settings) -> list[str]:
     return (
         ["CORS_ORIGINS: * lets every page of the web call; name the origins"] if "*" in settings.gateway.origins else []
     )
+
+
+def _unencrypted(settings: Settings) -> list[str]:
+    """Name engines that are asked without encryption, on another machine than this."""
+    asked = (
+        ("DATABASE_URL", settings.database.database_url, "sslmode=", "add sslmode=require or verify-full"),
+        ("AMQP_URL", settings.broker.amqp_url, "amqps:", "write amqps://"),
+        ("S3_ENDPOINT_URL", settings.objects.s3_endpoint_url, "https:", "write https://"),
+    )
+    return [
+        f"{name} asks for no encryption: {advice}, unless the network itself is encrypted"
+        for name, url, sign, advice in asked
+        if url and sign not in url and urlsplit(url).hostname not in {None, "localhost", "127.0.0.1", "::1"}
+    ]
 
 
 def _scheme(url: str) -> str:

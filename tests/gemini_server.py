@@ -12,6 +12,7 @@ In a test `async with serving() as gemini:`, beside other loops `with serving_in
     broken  truncated   bytes that are no picture · half a picture
     continuation        words, and a token with which to ask for the rest
     garbage             200, and no JSON
+    huge                200, and a body that goes on for 300 MB
     drop  hang          the connection is closed · nothing ever comes
 
 `POST /control {"mode": "ok", "script": ["429:1", "slow:2"], "reset": true}` sets them: the script is for the next
@@ -33,7 +34,21 @@ import pyvips
 from aiohttp import web
 
 NAMES = frozenset(
-    {"ok", "slow", "auth", "blocked", "text", "draft", "broken", "truncated", "continuation", "garbage", "drop", "hang"}
+    {
+        "ok",
+        "slow",
+        "auth",
+        "blocked",
+        "text",
+        "draft",
+        "broken",
+        "truncated",
+        "continuation",
+        "garbage",
+        "huge",
+        "drop",
+        "hang",
+    }
 )
 
 
@@ -111,9 +126,19 @@ async def _answer(mode: str, request: web.Request, photo: bytes) -> web.StreamRe
         await asyncio.Event().wait()
     if name.isdecimal():
         return _error(int(name), argument)
+    if name == "huge":
+        return await _huge(request)
     if name == "auth":
         return _no_key(int(argument or 400), request.headers.get("x-goog-api-key", ""))
     return _no_picture(name, argument) or await _picture(name, photo)
+
+
+async def _huge(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await answer.prepare(request)
+    for _ in range(300):
+        await answer.write(b" " * 1_000_000)
+    return answer
 
 
 def _no_picture(name: str, argument: str) -> web.Response | None:

@@ -86,6 +86,11 @@ def an_animated_webp():
     return encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=100)
 
 
+def an_animated_avif():
+    frames = [a_photo(96, 64), a_photo(96, 64).rotate(90)]
+    return encoded(frames[0], "AVIF", save_all=True, append_images=frames[1:], duration=100, speed=10)
+
+
 def a_png_that_claims(width, height, *, depth=8, interlaced=False):
     """A PNG whose header is well formed and whose pixels are not there."""
     header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, interlaced)

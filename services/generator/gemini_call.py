@@ -1,7 +1,7 @@
 """One request to Gemini through Google's SDK, and the picture in its answer. The only module that imports the SDK."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 import httpx2
 import structlog
@@ -16,6 +16,8 @@ from shared.imaging.codec import decode_all
 from shared.upload.errors import StageFailure
 
 CONNECT_TIMEOUT = 10.0
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer that are read; a picture of 4K, as JSON has it, takes a third of that."""
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +52,10 @@ _CONFIG = types.GenerateContentConfig(
     automatic_continuation=False,
     automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
 )
+
+
+class AnswerTooLargeError(httpx2.TransportError):
+    """An answer of more than MAX_ANSWER bytes. It is not read on."""
 
 
 class GeminiCall:
@@ -115,7 +121,31 @@ def _http_client(connect_timeout: float) -> httpx2.AsyncClient:
 
     # Kept connections save nothing on calls of a minute, and one that Google has just closed looks like a lost answer.
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-    return httpx2.AsyncClient(limits=limits, event_hooks={"request": [hurry]})
+    return httpx2.AsyncClient(limits=limits, event_hooks={"request": [hurry], "response": [_bound]})
+
+
+async def _bound(response: httpx2.Response) -> None:
+    stream = response.stream
+    if isinstance(stream, httpx2.AsyncByteStream):
+        response.stream = _BoundedStream(stream)
+
+
+class _BoundedStream(httpx2.AsyncByteStream):
+    """An answer's body, up to MAX_ANSWER bytes. Raises AnswerTooLargeError at the next."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
+        async for piece in self._stream:
+            received += len(piece)
+            if received > MAX_ANSWER:
+                raise AnswerTooLargeError("the answer is too large")
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def _failure_of(error: Exception) -> StageFailure:
@@ -126,6 +156,8 @@ def _failure_of(error: Exception) -> StageFailure:
             return gemini_failures.unreachable()
         case TimeoutError() | httpx2.TimeoutException():
             return gemini_failures.timed_out()
+        case AnswerTooLargeError():
+            return gemini_failures.broken_image()
         case httpx2.HTTPError():
             return gemini_failures.connection_lost()
         case _:

@@ -118,7 +118,7 @@ def _header(image: pyvips.Image, fmt: formats.Format) -> ImageHeader:
     width, height = image.width, image.height
     # Pages would be one below the other; a film strip or the first frame would both be another picture than was sent.
     if image.get_n_pages() > 1:
-        raise ImageRefused(Refusal.UNSUPPORTED_IMAGE, "Animated pictures are not accepted. Send a single picture.")
+        raise ImageRefused(Refusal.UNSUPPORTED_IMAGE, formats.ANIMATED)
     check_size(width, height, _bytes_held_per_pixel(image, fmt))
     if _metadata(image, "orientation", 1) >= _FIRST_SIDEWAYS_ORIENTATION:
         width, height = height, width
@@ -130,7 +130,8 @@ def _bytes_held_per_pixel(image: pyvips.Image, fmt: formats.Format) -> int:
     if fmt == formats.AVIF:
         return _DEEP_AVIF_BYTES_HELD if image.format == "ushort" else _AVIF_BYTES_HELD
     if fmt == formats.PNG and _metadata(image, "interlaced", 0):
-        return int(image.bands) * (2 if image.format == "ushort" else 1)
+        # The pixels, and an eighth of them again while they are turned into what is wanted.
+        return int(image.bands) * (2 if image.format == "ushort" else 1) + 1
     if fmt != formats.JPEG or not _metadata(image, "jpeg-multiscan", 0):
         return 0
     # A JPEG in several scans keeps all its coefficients; with 4:2:0 the two colour planes count a quarter each.

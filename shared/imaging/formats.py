@@ -4,6 +4,7 @@ import msgspec
 
 from shared.imaging.limits import ImageRefused, Refusal
 
+ANIMATED = "Animated pictures are not accepted. Send a single picture."
 HEAD_BYTES = 64
 """How much of a file `recognise` wants to see."""
 
@@ -35,7 +36,9 @@ def recognise(head: bytes) -> Format:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
     brands = _brands(head)
-    if brands & {b"avif", b"avis"}:
+    if b"avis" in brands:
+        raise ImageRefused(Refusal.UNSUPPORTED_IMAGE, ANIMATED)
+    if b"avif" in brands:
         return AVIF
     if brands & _HEIC_BRANDS:
         # libvips as packaged has no HEVC decoder (patents). A telephone asked for a JPEG hands one over.

@@ -6,6 +6,8 @@ import msgspec
 
 MIN_SIDE = 64
 """Pixels of the shortest side."""
+MAX_SIDE = 65_535
+"""Pixels of the longest side, which is what JPEG knows. A decoder holds some rows whole, however long they are."""
 MAX_PIXELS = 50_000_000
 """Width times height."""
 MAX_BYTES_HELD = 200_000_000
@@ -44,6 +46,9 @@ def check_size(width: int, height: int, bytes_held_per_pixel: int) -> None:
     if min(width, height) < MIN_SIDE:
         message = f"The picture is {width} by {height} pixels; each side needs at least {MIN_SIDE}."
         raise ImageRefused(Refusal.IMAGE_TOO_SMALL, message)
+    if max(width, height) > MAX_SIDE:
+        message = f"The picture is {width} by {height} pixels; a side may have at most {MAX_SIDE}."
+        raise ImageRefused(Refusal.IMAGE_TOO_LARGE, message)
     pixels = width * height
     if pixels > MAX_PIXELS:
         raise ImageRefused(Refusal.IMAGE_TOO_LARGE, f"{_has_more_than(pixels, MAX_PIXELS)} are accepted.")

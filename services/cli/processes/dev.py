@@ -27,7 +27,7 @@ async def dev(settings: Settings, data_dir: Path) -> None:
     stop_on_signals(stop)
     async with embedded_product(settings, data_dir, stop=stop) as url:
         for warning in settings.warnings:
-            log.debug("local_stand_in", why=warning)
+            log.debug("setting_warning", why=warning)
         click.echo(f"darkroom is at {url}   (Ctrl-C stops it; its data is in {data_dir})")
         await stop.wait()
 

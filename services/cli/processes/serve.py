@@ -31,7 +31,7 @@ async def serve(settings: Settings, name: str) -> None:
     runtime = rabbit_runtime(settings, public_url=public_url(settings), service=name)
     attach(runtime, ALL if name == "all" else (name,))
     for warning in settings.warnings:
-        log.warning("local_stand_in", why=warning)
+        log.warning("setting_warning", why=warning)
     _spare_the_collector()
     log.info("serving")
     await runtime.run(stop)

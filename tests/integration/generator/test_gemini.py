@@ -103,6 +103,7 @@ def test_it_is_a_provider() -> None:
         ("draft", "PROVIDER_NO_IMAGE", False),
         ("continuation", "PROVIDER_NO_IMAGE", False),
         ("garbage", "PROVIDER_NO_IMAGE", False),
+        ("huge", "PROVIDER_BROKEN_IMAGE", False),
         ("blocked:NO_IMAGE", "PROVIDER_NO_IMAGE", False),
         ("broken", "PROVIDER_BROKEN_IMAGE", False),
         ("truncated", "PROVIDER_BROKEN_IMAGE", False),

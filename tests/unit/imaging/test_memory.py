@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import pyvips
 
 from tests import photos
 
@@ -53,3 +54,31 @@ def test_24_megapixels_are_validated_without_ever_being_in_memory(tmp_path):
     photo.write_bytes(photos.a_24_megapixel_jpeg())
     # The pixels alone would be 72 on top of the interpreter's 40.
     assert peak_megabytes("services.validator.checks", "check", photo) < 80
+
+
+def whole(width, height, *, bands=3, deep=False):
+    """Return a picture of stripes, which a file holds in few bytes and a decoder does not."""
+    stripes = (pyvips.Image.xyz(width, height)[0] % 251).cast("uchar")
+    picture = stripes.bandjoin([stripes] * (bands - 1)).copy(interpretation="srgb")
+    return (picture.cast("ushort") * 257).cast("ushort").copy(interpretation="rgb16") if deep else picture
+
+
+HELD_WHOLE = {
+    "an interlaced PNG of 64 bits a pixel": lambda: whole(4700, 4720, bands=4, deep=True).pngsave_buffer(
+        interlace=True, bitdepth=16
+    ),
+    "a progressive JPEG": lambda: whole(7070, 7070).jpegsave_buffer(Q=75, interlace=True),
+    "long rows": lambda: whole(65_535, 760).pngsave_buffer(),
+    "an AVIF": lambda: whole(4000, 3100).heifsave_buffer(compression="av1", Q=20, effort=0),
+}
+
+
+@pytest.mark.parametrize("what", HELD_WHOLE)
+@pytest.mark.parametrize(
+    ("module", "work"), [("services.validator.checks", "check"), ("services.generator.prepare", "prepare")]
+)
+def test_the_largest_that_a_decoder_holds_whole_take_less_than_300_megabytes(what, module, work, tmp_path):
+    path = tmp_path / "picture"
+    path.write_bytes(HELD_WHOLE[what]())
+
+    assert peak_megabytes(module, work, path) < 300

@@ -57,8 +57,9 @@ def test_a_photo_held_sideways_has_the_sides_that_a_viewer_shows(orientation):
         b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
         photos.a_heic_by_its_brand(),
         photos.an_animated_webp(),
+        photos.an_animated_avif(),
     ],
-    ids=["empty", "two bytes", "text", "SVG", "GIF", "TIFF", "PDF", "HEIC", "animated WebP"],
+    ids=["empty", "two bytes", "text", "SVG", "GIF", "TIFF", "PDF", "HEIC", "animated WebP", "animated AVIF"],
 )
 def test_what_is_no_single_picture_in_our_formats_is_unsupported(source, tmp_path):
     named_jpg = tmp_path / "photo.jpg"
@@ -107,10 +108,10 @@ def test_a_decompression_bomb_is_refused_without_decoding_it(tmp_path):
 
 
 def test_a_picture_that_is_decoded_in_one_piece_must_fit_into_memory():
-    side = 8_000
+    side = 7_000
     in_rows = photos.a_png_that_claims(side, side // 2, depth=16)
     in_one_piece = photos.a_png_that_claims(side, side // 2, depth=16, interlaced=True)
-    assert side * side // 2 * 6 < MAX_BYTES_HELD
+    assert side * side // 2 * 7 < MAX_BYTES_HELD
     assert read_header(in_rows) == read_header(in_one_piece)
     in_rows = photos.a_png_that_claims(side, 6_000, depth=16)
     in_one_piece = photos.a_png_that_claims(side, 6_000, depth=16, interlaced=True)
@@ -128,3 +129,9 @@ def a_progressive_jpeg_that_claims(width, height):
     small = photos.a_jpeg(64, 64, progressive=True, subsampling="4:4:4")
     frame = small.index(b"\xff\xc2") + 5
     return small[:frame] + height.to_bytes(2) + width.to_bytes(2) + small[frame + 4 :]
+
+
+def test_a_side_of_more_than_jpeg_knows_is_refused_by_the_header_alone():
+    with pytest.raises(ImageRefused, match="at most 65535") as refused:
+        read_header(photos.a_png_that_claims(781_250, 64))
+    assert refused.value.code is Refusal.IMAGE_TOO_LARGE

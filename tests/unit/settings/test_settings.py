@@ -6,7 +6,7 @@ from shared.settings import SettingsError, load
 
 PRODUCTION = {
     "ENVIRONMENT": "production",
-    "DATABASE_URL": "postgresql://u:p@db/darkroom",
+    "DATABASE_URL": "postgresql://u:p@db/darkroom?sslmode=require",
     "AMQP_URL": "amqps://u:p@mq/v",
     "MESSAGE_SIGNING_KEY": "0123456789abcdef" * 2,
     "OBJECT_STORE_URL": "s3://bucket",
@@ -183,3 +183,15 @@ def test_a_url_that_is_none_is_refused_and_its_password_is_not_quoted(name, pass
 )
 def test_what_is_no_number_is_refused(name, value):
     assert [problem for problem in refusal({name: value}) if name in problem]
+
+
+def test_production_says_which_engines_are_asked_without_encryption():
+    plain = {
+        "DATABASE_URL": "postgresql://u:p@db/d",
+        "AMQP_URL": "amqp://u:p@mq/v",
+        "S3_ENDPOINT_URL": "http://s3:8333",
+    }
+    warnings = load(PRODUCTION | plain).warnings
+
+    assert [warning.split()[0] for warning in warnings] == list(plain)
+    assert "u:p" not in str(warnings)
