@@ -32,8 +32,8 @@ from shared.settings import Settings, SettingsError
 from shared.stages.backlog import Backlog
 from shared.stages.circuit_breaker import CircuitBreaker
 from shared.stages.consumer import Handler, StageConsumer
-from shared.stages.dispatcher import Dispatcher
 from shared.stages.message_telemetry import MeasuredConsumer
+from shared.stages.outbox_dispatcher import Dispatcher
 from shared.storage.open import open_configured_store
 from shared.storage.port import ObjectStore
 from shared.upload.saga import SAGA

@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from contracts.events import ImageValidated
 from shared.eventstore.outbox import OutboxSweep
-from shared.stages.dispatcher import BATCH
+from shared.stages.outbox_dispatcher import BATCH
 from shared.upload.saga import ROUTES
 from tests.benchmarks import streams
 from tests.benchmarks.bare import broker, store

@@ -24,8 +24,8 @@ from shared.clock import utc_now
 from shared.database.migrate import migrate
 from shared.eventstore.outbox import CLAIM, EXCHANGE, RUN_CHECK
 from shared.messaging.message import TransportDownError, UnroutableError
-from shared.stages import dispatcher
-from shared.stages.dispatcher import Dispatcher
+from shared.stages import outbox_dispatcher as dispatcher
+from shared.stages.outbox_dispatcher import Dispatcher
 from shared.upload.saga import RUN_CHECK_INTERVAL
 from tests.builders import A_WHOLE_RUN, a_run_up_to, a_stream, an_event
 from tests.integration.eventstore.opened import asked, counted, opened, stored

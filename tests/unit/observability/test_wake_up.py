@@ -6,7 +6,7 @@ import datetime as dt
 from contracts.events import ProcessingRequested, UploadRegistered
 from shared.clock import utc_now
 from shared.eventstore.outbox import RUN_CHECK, OutboxRow
-from shared.stages.dispatcher import Dispatcher
+from shared.stages.outbox_dispatcher import Dispatcher
 from tests.builders import a_stream, an_event
 from tests.unit.stages.memory_store import MemoryStore
 from tests.waiting import until

@@ -24,8 +24,11 @@ SIZE = 5_000_000
 TIMES = 10
 
 
+BROKEN = with_png_chunks(a_png(), png_chunk(b"IDAT", bytes(SIZE)))
+
+
 def broken():
-    return with_png_chunks(a_png(), png_chunk(b"IDAT", bytes(SIZE)))
+    return bytes(bytearray(BROKEN))  # each its own
 
 
 class Objects:

@@ -1,4 +1,4 @@
-"""The dispatcher: hands on what a crash left in the outbox and what falls due; looks after runs that went silent."""
+"""The dispatcher: publishes what a crash left in the outbox and what falls due, and has runs under way checked."""
 
 import asyncio
 import contextlib
@@ -9,19 +9,14 @@ import structlog
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
-from contracts.events import Status
 from shared.cancellation import end_if_cancelled
 from shared.clock import utc_now
-from shared.eventstore.group_commit import ConflictError
 from shared.eventstore.outbox import RUN_CHECK, OutboxRow, OutboxSweep, RowKey
 from shared.eventstore.store import EventStore
 from shared.messaging.message import Transport, TransportDownError, UnroutableError
 from shared.observability import logs
 from shared.observability.metrics import SWEPT_AT, SendCounts
-from shared.upload.decisions import next_check_at, overdue_at, time_out
-from shared.upload.errors import UploadNotFoundError
-from shared.upload.saga import RUN_CHECK_INTERVAL, SAGA
-from shared.upload.upload import Upload
+from shared.stages.run_watchdog import RunWatchdog
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +37,8 @@ class Dispatcher:
 
     def __init__(self, sweep: OutboxSweep, store: EventStore, transport: Transport) -> None:
         self._sweep = sweep
-        self._store = store
         self._transport = transport
+        self._watchdog = RunWatchdog(store, transport)
         self._under_way: set[asyncio.Task[None]] = set()
         self._done: list[RowKey] = []
         self._removing = asyncio.Lock()
@@ -81,7 +76,7 @@ class Dispatcher:
         logs.about(row.event)
         try:
             if row.target == RUN_CHECK:
-                await self._check_run(row)
+                await self._check(row)
             else:
                 await self._transport.send(row)
                 self._counts.sent.inc()
@@ -112,31 +107,10 @@ class Dispatcher:
         with contextlib.suppress(DatabaseError, PoolTimeout):
             await self._sweep.postpone(row.key, utc_now() + SEND_RETRY_DELAY)
 
-    async def _check_run(self, row: OutboxRow) -> None:
-        """End a run that is past its deadline, wake a stage that went silent, and say when to look again."""
-        try:
-            upload = await self._store.load(row.event.upload_id)
-        except UploadNotFoundError:
-            upload = None
-        if upload is None or upload.status is not Status.PROCESSING:
+    async def _check(self, row: OutboxRow) -> None:
+        """Have a run checked, and say when again; nobody needs to once it has ended."""
+        again_at = await self._watchdog.check(row)
+        if again_at is None:
             await self._remove_published(row.key)
-            return
-        now = utc_now()
-        if (ended := time_out(upload, now=now)) is not None:
-            try:
-                await self._store.append(ended, causation_id=row.event.message_id, traceparent=row.traceparent)
-            except ConflictError:
-                await self._sweep.postpone(row.key, now)
-            return
-        if overdue_at(upload) <= now:
-            await self._wake(upload, row.traceparent)
-        await self._sweep.postpone(row.key, next_check_at(upload, now=now, every=RUN_CHECK_INTERVAL))
-
-    async def _wake(self, upload: Upload, traceparent: str | None) -> None:
-        """Send the due stage its input again; it decides from the stream what is left to do."""
-        if upload.stage is None:
-            return
-        log.warning("stage_woken", stage=upload.stage, attempt=upload.attempt)
-        event, queue = upload.inputs[upload.stage], SAGA[upload.stage].queue
-        row = OutboxRow(event=event, target=queue, available_at=utc_now(), traceparent=traceparent)
-        await self._transport.send(row)
+        else:
+            await self._sweep.postpone(row.key, again_at)
