@@ -1,4 +1,4 @@
-"""What every command shares: the configuration, the event loop, an operator's desk, and how a refusal is said."""
+"""What every command shares: the configuration, the event loop, an operator's context, and how a refusal is said."""
 
 import asyncio
 import datetime as dt
@@ -78,7 +78,7 @@ def broker_url(settings: Settings) -> str:
 
 
 def run_command(work: Callable[[Any, Settings], Awaitable[T]]) -> T:
-    """Run `work(desk, settings)` at an operator's desk. What cannot be done is said in one line, with status 1."""
+    """Run `work(context, settings)` as an operator. What cannot be done is said in one line, with status 1."""
     from psycopg import Error as DatabaseError  # noqa: PLC0415 — a process that only serves needs none of this
     from psycopg.errors import UndefinedColumn, UndefinedTable  # noqa: PLC0415
     from psycopg_pool import PoolTimeout  # noqa: PLC0415

@@ -102,7 +102,7 @@ class UploadsApplication(Application[UUID]):
         cast("UploadRecorder", self.recorder).announce(changed)
 
     def bring_check_forward(self, upload_id: UUID, by: dt.datetime) -> None:
-        """Bring forward the watch over an upload's run; nothing happens where there is none."""
+        """Bring forward the check of an upload's run; nothing happens where there is none."""
         cast("UploadRecorder", self.recorder).bring_check_forward(upload_id, by)
 
     def states(self, events: Sequence[Event]) -> dict[UUID, bytes]:

@@ -134,7 +134,7 @@ class GroupCommit:
             patience.cancel()
 
     def remove_published(self, keys: Sequence[RowKey]) -> None:
-        """Have outbox rows removed that were handed on: with the next group, or alone if none comes soon."""
+        """Have outbox rows removed that were published: with the next group, or alone if none comes soon."""
         self._published.extend(keys)
         self._wake.set()
 

@@ -1,4 +1,4 @@
-"""The outbox: what is to be handed on, and when. Also the clock: retries, replays and watches are rows due later."""
+"""The outbox: what is to be published, and when. Also the clock: retries, replays and checks are rows due later."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ RowKey = tuple[UUID, int, str]
 class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to hand on: the event at (`upload_id`, `version`), to `target`, once `available_at` has come.
 
-    `now` says that the process which commits the row hands it on itself, right after the commit.
+    `now` says that the process which commits the row publishes it itself, right after the commit.
     """
 
     event: Event
@@ -71,7 +71,7 @@ def rows_for(
     traceparent: str | None = None,
     publish_window: dt.timedelta = PUBLISH_WINDOW,
 ) -> list[OutboxRow]:
-    """Return the rows that go with an event: who hears of it and when, and the watch over a run that it begins.
+    """Return the rows that go with an event: who hears of it and when, and the check of a run that it begins.
 
     `publish_window` is how long the committing process has to publish them itself; zero leaves that to the dispatcher.
     """
@@ -98,12 +98,12 @@ def rows_for(
 
 
 def ends_run(event: Event) -> bool:
-    """Return whether a run is over with this event, so that nobody needs to watch it any more."""
+    """Return whether a run is over with this event, so that nobody needs to check it any more."""
     return isinstance(event, ProcessingCompleted | ProcessingFailed)
 
 
 # Rows that somebody else holds are left to them: waiting could deadlock with a dispatcher that claims in another order,
-# and the worst that a row left behind can do is to be handed on twice.
+# and the worst that a row left behind can do is to be published twice.
 _DELETE = """
 DELETE FROM outbox USING (
     SELECT o.ctid FROM outbox o JOIN unnest(%b::uuid[], %b::bigint[], %b::text[]) AS k (upload_id, version, target)
@@ -158,7 +158,7 @@ class OutboxSweep:
         return [row for row in map(_row, rows) if row is not None]
 
     async def remove_published(self, keys: Sequence[RowKey]) -> None:
-        """Remove rows that were handed on."""
+        """Remove rows that were published."""
         async with self._pool.connection() as conn:
             columns = ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys])
             await conn.execute(_DELETE, columns, prepare=False)

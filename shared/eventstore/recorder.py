@@ -49,7 +49,7 @@ _ASSIGNMENTS = ", ".join(_assignment(column) for column in COLUMNS if column != 
 # Rows come as JSON, which psycopg passes through as text: binding each column as an array cost a millisecond of Python
 # a group. Events and uploads are in upload order, so that two processes' groups, which lock in that order, cannot
 # deadlock. Outbox rows that somebody else holds are left to them, for the same reason: the worst that one left behind
-# can do is to be handed on twice. LATERAL has them looked up one by one: a join would read the whole table.
+# can do is to be published twice. LATERAL has them looked up one by one: a join would read the whole table.
 _ROWS = f"""rows AS (
     INSERT INTO uploads AS u ({_NAMES})
     SELECT {_NAMES} FROM json_to_recordset(%(changes)b::json) AS r ({_TYPED}) ORDER BY id
@@ -182,7 +182,7 @@ class UploadRecorder(PostgresApplicationRecorder):
             conn.execute(_ANNOUNCE, (CHANNEL, pack(changed.items())), prepare=True)
 
     def bring_check_forward(self, upload_id: UUID, by: dt.datetime) -> None:
-        """Have an upload's watch row due at `by`, if it was due later."""
+        """Have the check of an upload's run due at `by`, if it was due later."""
         with self.datastore.get_connection() as conn:
             conn.execute(
                 "UPDATE outbox SET available_at = %s WHERE upload_id = %s AND target = 'watch' AND available_at > %s",

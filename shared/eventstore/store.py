@@ -66,7 +66,7 @@ class EventStore:
             await self._commits.append(events, rows, announced=announced, audit=audit, wait=wait)
 
     async def bring_check_forward(self, upload_id: UUID, *, by: dt.datetime) -> None:
-        """Have the watch over a run look at it by then, if it was going to look later."""
+        """Have a run checked by then, if its check was due later."""
         await self._read(lambda: self._application.bring_check_forward(upload_id, by), None)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One dead letter: why and when it was set aside, and how it is as a message again."""
+"""One dead letter: why and when it became one, and how it is as a message again."""
 
 import contextlib
 import datetime as dt
@@ -25,7 +25,7 @@ _KEPT = 16 * 1024
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One message that was set aside. `since` is when, as far as it is known; `body` is cut to `show`'s length."""
+    """A message that could not be handled. `since` is when, as far as it is known; `body` is cut to `show`'s length."""
 
     queue: str
     message_id: str | None
@@ -86,7 +86,7 @@ def read_dead_letter(message: AbstractIncomingMessage, queue: str, body_length: 
 
 
 def reason_of(headers: Mapping[str, Any]) -> str:
-    """Say why a message was set aside: in our words, or else in the broker's."""
+    """Return why a message is a dead letter: in our words, or else in the broker's."""
     if reason := _text(headers.get(REASON)):
         return reason
     if UNREADABLE in headers:

@@ -8,7 +8,7 @@ from shared.upload.saga import ROUTES
 
 
 class EmbeddedTransport:
-    """Delivers by calling. A row counts as handed on once every consumer has done with it, so a crash loses nothing."""
+    """Delivers by calling. A row counts as published once every consumer has done with it, so a crash loses nothing."""
 
     up = True
 
@@ -38,7 +38,7 @@ class EmbeddedTransport:
             raise TransportDownError(f"not handled: {error!r}") from error
 
     async def dead_letters(self) -> dict[str, int]:
-        """Nothing is set aside here: a row holds an event that was read already."""
+        """There are no dead letters here: a row holds an event that was read already."""
         return {}
 
     async def start(self) -> None:

@@ -57,7 +57,7 @@ class Transport(Protocol):
         ...
 
     async def send(self, row: OutboxRow) -> None:
-        """Hand one row on; returning says that it is safe with the other side, and the row may go.
+        """Publish one row; returning says that it is safe with the other side, and the row may go.
 
         Raises UnroutableError or TransportDownError.
         """

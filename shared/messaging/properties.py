@@ -1,7 +1,7 @@
 """Whatever stands in a message's properties, the message is delivered, and says itself that they cannot be read.
 
 pamqp raises on such properties in the connection's reader: that ends the connection, again with every redelivery, and
-each time all that is in hand is redelivered with it. aio-pika raises on others in a task that nobody waits for: that
+each time all that is in flight is redelivered with it. aio-pika raises on others in a task that nobody waits for: that
 message is never settled. Both happen before any code of ours is called, and neither library has a hook for it, so two
 functions of pamqp are replaced.
 """

@@ -1,4 +1,4 @@
-"""One queue's reader: each message in a task of its own; acknowledged once handled, or given back, or set aside.
+"""One queue's consumer: each message in a task of its own; acknowledged once handled, or requeued, or dead-lettered.
 
 It consumes through aio-pika on the connection that FastStream keeps: FastStream's own subscriber puts a dozen context
 managers around each message, which cost more than all else that is done to take it.
@@ -36,8 +36,8 @@ class QueueConsumer:
     """Reads one queue, `concurrency` messages at a time.
 
     Whatever a message is, it is settled: done, given back until the broker's limit, or a dead letter with its reason.
-    A lost connection does not break off what is in hand, which may be a call that is paid for: it goes on, and when the
-    broker delivers its message again, that is taken for the same and settled with it.
+    A lost connection does not interrupt what is in flight, which may be a call that is paid for: it goes on, and when
+    the broker delivers its message again, both deliveries are settled together.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class QueueConsumer:
         self._reading: tuple[AbstractRobustQueue, str] | None = None
 
     async def start(self, connection: AbstractRobustConnection) -> None:
-        """Begin to read; after a reconnect aio-pika begins again by itself. Raises what BROKER_DOWN names."""
+        """Begin to read; after a reconnect aio-pika begins again by itself. Raises one of CONNECTION_ERRORS."""
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=self._concurrency)
         queue = await channel.declare_queue(self._queue, passive=True)
         self._reading = queue, await queue.consume(self._take)
 
     async def stop(self, grace: float) -> None:
-        """Take nothing more; wait up to `grace` seconds for what is in hand, and leave the rest to be redelivered."""
+        """Take nothing more; wait up to `grace` seconds for what is in flight, and leave the rest to be redelivered."""
         self._stopping = True
         if self._reading is not None:
             queue, tag = self._reading

@@ -1,4 +1,4 @@
-"""From commit to transport: hands rows on as soon as they are committed, and settles what was taken."""
+"""From commit to transport: publishes rows as soon as they are committed, and has those removed that were taken."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -59,7 +59,7 @@ QUEUE_LAG = Histogram(
 MESSAGES_REQUEUED = Counter("darkroom_messages_requeued", "Messages that could not be handled now.", ["queue"])
 MESSAGES_DEAD_LETTERED = Counter("darkroom_messages_dead_lettered", "Messages that cannot be read.", ["queue"])
 SENDS = Counter(
-    "darkroom_sends", "Outbox rows handed on, by whom and outcome: sent, away, unroutable, error.", ["by", "outcome"]
+    "darkroom_sends", "Outbox rows published, by whom and outcome: sent, away, unroutable, error.", ["by", "outcome"]
 )
 
 # The event store.
@@ -67,10 +67,10 @@ COMMIT_APPENDS = Histogram("darkroom_commit_appends", "Appends that share one co
 COMMIT_SECONDS = Histogram("darkroom_commit_seconds", "One group commit.", buckets=_FAST)
 
 # The dispatcher.
-OUTBOX_OVERDUE = Gauge("darkroom_outbox_overdue_rows", "Outbox rows that should have been handed on by now.")
+OUTBOX_OVERDUE = Gauge("darkroom_outbox_overdue_rows", "Outbox rows that should have been published by now.")
 OUTBOX_OLDEST = Gauge("darkroom_outbox_oldest_seconds", "How long the oldest of them is overdue.")
 SWEPT_AT = Gauge("darkroom_dispatcher_swept_timestamp_seconds", "When this dispatcher last looked at the outbox.")
-DEAD_LETTERS = Gauge("darkroom_dead_letters", "Messages set aside for a person.", ["queue"])
+DEAD_LETTERS = Gauge("darkroom_dead_letters", "Messages that wait for a person.", ["queue"])
 
 # Every process.
 ASYNCIO_TASKS = Gauge("darkroom_asyncio_tasks", "Tasks on the event loop.")

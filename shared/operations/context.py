@@ -25,7 +25,7 @@ CONNECT_TIMEOUT = 5.0
 
 
 class OperatorContext(msgspec.Struct, frozen=True):
-    """An operator's desk. Build it with `operator_context` or `open_operator_context`."""
+    """What an operator's functions work on. Build it with `operator_context` or `open_operator_context`."""
 
     store: EventStore
     uploads: UploadQueries
@@ -38,7 +38,7 @@ class OperatorContext(msgspec.Struct, frozen=True):
 
 
 def operator_context(pool: AsyncConnectionPool, store: EventStore) -> OperatorContext:
-    """Set a desk up over a running process's parts."""
+    """Return the context over a running process's connections."""
     return OperatorContext(
         store=store,
         uploads=UploadQueries(pool),
@@ -53,7 +53,7 @@ def operator_context(pool: AsyncConnectionPool, store: EventStore) -> OperatorCo
 
 @contextlib.asynccontextmanager
 async def open_operator_context(database_url: str) -> AsyncIterator[OperatorContext]:
-    """Open a desk for one command. What it commits is left to the dispatcher to hand on, at once.
+    """Open a context for one command. What it commits is left to the dispatcher to publish, at once.
 
     Raises psycopg_pool.PoolTimeout where the database cannot be reached.
     """

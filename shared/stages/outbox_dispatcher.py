@@ -27,7 +27,7 @@ BATCH = 100
 MAX_IN_FLIGHT = 1000
 """Rows on their way from which on no more are claimed before those are done, or it is time for the next look."""
 SEND_RETRY_DELAY = dt.timedelta(seconds=2)
-"""When a row is due again that could not be handed on."""
+"""When a row is due again that could not be published."""
 AWAY_MAX = 5.0
 """Longest pause, in seconds, between looks while the database is away."""
 
@@ -72,7 +72,7 @@ class Dispatcher:
         return len(rows)
 
     async def _dispatch(self, row: OutboxRow) -> None:
-        """Hand a row on and remove it. One that cannot be handed on now is due again soon."""
+        """Publish a row and remove it. One that cannot be published now is due again soon."""
         logs.about(row.event)
         try:
             if row.target == RUN_CHECK:

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @click.group()
 def dead_letters() -> None:
-    """Handle messages that were set aside."""
+    """Handle messages that nobody could read."""
 
 
 def _checked(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
