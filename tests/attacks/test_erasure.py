@@ -35,7 +35,7 @@ from shared.upload.errors import UploadNotFoundError
 from tests.builders import a_run_up_to
 from tests.integration.gateway.gateways import PHOTO
 from tests.integration.gateway.in_process import a_served_gateway
-from tests.integration.operations.darkroom import ROOT, darkroom
+from tests.integration.operations.darkroom import ACTOR, ROOT, darkroom
 from tests.integration.operations.failed_runs import running, store_runs
 from tests.s3_server import ACCESS_KEY_ID, SECRET_ACCESS_KEY, s3_server
 from tests.servers import free_port
@@ -288,7 +288,7 @@ async def test_an_announced_upload_is_erased_from_the_command_line_and_the_act_i
         assert (unknown.status, "does not exist" in unknown.err) == (1, True)
         actions = await context.audit_log.latest(10)
         assert [(a.who, a.what, a.details["uploadId"]) for a in actions] == [
-            ("ann", "erase", str(each)) for each in (sent, unsent, sent)
+            (ACTOR, "erase", str(each)) for each in (sent, unsent, sent)
         ]
         # Its URL still works for a while: what is sent after the erasure goes as well.
         await runtime.objects.put(incoming_key(sent), PHOTO, "image/jpeg")
