@@ -57,8 +57,6 @@ class UploadRow(msgspec.Struct, frozen=True, kw_only=True):
             workflow_run_id=self.workflow_run_id,
             attempt=self.attempt,
             original_key=self.original_key,
-            session_token_digest=self.session_token_digest,
-            stage_entered_at=self.updated_at,
             due_at=self.updated_at,
         )
 

@@ -46,11 +46,9 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     workflow_run_id: UUID | None = None
     attempt: int = 0
     stage_attempt: int = 1
-    stage_entered_at: dt.datetime
     due_at: dt.datetime
     deadline_at: dt.datetime | None = None
     original_key: str
-    session_token_digest: str
     inputs: dict[Stage, RunEvent] = {}
     lease_until: dt.datetime | None = None
     calls: int = 0
@@ -71,10 +69,8 @@ def evolve(upload: Upload | None, event: Event) -> Upload:
         return Upload(
             id=event.upload_id,
             version=1,
-            stage_entered_at=event.occurred_at,
             due_at=event.occurred_at,
             original_key=event.original_key,
-            session_token_digest=event.session_token_digest,
         )
     if event.version != upload.version + 1:
         raise ValueError(f"{event.message_id} does not follow version {upload.version}")
@@ -119,7 +115,7 @@ def _folded(upload: Upload, event: Event) -> Upload:  # noqa: C901, PLR0911 — 
         case PreviewWatermarked():
             return upload
         case ProcessingCompleted():
-            return replace(upload, status=Status.COMPLETED, stage=Stage.COMPLETE, stage_entered_at=event.occurred_at)
+            return replace(upload, status=Status.COMPLETED, stage=Stage.COMPLETE)
         case StageAttemptFailed():
             return replace(
                 upload,
@@ -143,20 +139,17 @@ def _folded(upload: Upload, event: Event) -> Upload:  # noqa: C901, PLR0911 — 
                 unknown_calls=upload.unknown_calls if by_owner else 0,
                 owner_retries=upload.owner_retries + by_owner,
             )
-            return _entered(again, event.from_stage, None, at=event.occurred_at)
+            return _entered(again, event.from_stage, event)
         case UploadErased():
             return replace(upload, erased=True)
         case UploadRegistered():
             raise ValueError(f"{event.message_id}: an upload is registered once")
 
 
-def _entered(upload: Upload, stage: Stage, event: RunEvent | None, *, at: dt.datetime | None = None) -> Upload:
-    """Make `stage` the one that is due, on its first try; `event` is what it works from (None: what it had before)."""
-    now = at or (event.occurred_at if event else upload.stage_entered_at)
-    inputs = upload.inputs if event is None else {**upload.inputs, stage: event}
-    return replace(
-        upload, stage=stage, stage_attempt=1, stage_entered_at=now, due_at=now, inputs=inputs, lease_until=None
-    )
+def _entered(upload: Upload, stage: Stage, event: RunEvent) -> Upload:
+    """Make `stage` the one that is due, on its first try. It works from `event`, and in a replay from what it had."""
+    inputs = upload.inputs if isinstance(event, ReplayRequested) else {**upload.inputs, stage: event}
+    return replace(upload, stage=stage, stage_attempt=1, due_at=event.occurred_at, inputs=inputs, lease_until=None)
 
 
 def progress_of(stage: Stage) -> int:
