@@ -98,6 +98,7 @@ class Runtime:
             timeout=READ_TIMEOUT,
             kwargs={"autocommit": True},
         )
+        self._closing: list[Callable[[], Awaitable[None]]] = []
         self._public_url = public_url
         self._answers_for_health = False
         self._background: list[Callable[[], Awaitable[None]]] = []
@@ -141,6 +142,10 @@ class Runtime:
     def attach_background(self, run: Callable[[], Awaitable[None]]) -> None:
         """Have something run from start to stop, such as a server; it is cancelled at the end."""
         self._background.append(run)
+
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have something closed once nothing is under way any more."""
+        self._closing.append(close)
 
     def attach_health(self) -> None:
         """Have this process look after what it needs, and answer for itself on HEALTH_PORT where that is set."""
@@ -187,6 +192,8 @@ class Runtime:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.commits.close(), grace / 5)
         await self.transport.close()
+        for close in self._closing:
+            await close()
         if "objects" in vars(self):
             await self.objects.close()
         await self.store.close()

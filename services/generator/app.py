@@ -46,8 +46,10 @@ def _provider(settings: Generator, runtime: Runtime) -> Provider:
     if settings.generator == "local":
         return LocalProvider(runtime.cpu)
     try:
-        return GeminiProvider(
+        provider = GeminiProvider(
             settings.gemini_api_key, settings.gemini_model, settings.gemini_base_url, settings.generator_timeout
         )
     except ValueError as error:
         raise SettingsError([f"GEMINI_…: {error}"]) from error
+    runtime.at_end(provider.close)
+    return provider
