@@ -37,7 +37,7 @@ class _Body(msgspec.Struct):
 
 
 def from_status(status: int, headers: Mapping[str, str], body: object) -> StageFailure:
-    """Say what an answer other than 200 means. `body` is its JSON, whatever that is."""
+    """Return what an answer other than 200 means. `body` is its JSON, whatever that is."""
     error = _read(body)
     if status == 429:  # noqa: PLR2004 — the codes of HTTP are known by their numbers
         return RetryableFailure(

@@ -227,7 +227,7 @@ class GroupCommit:
             _tell(rival, ConflictError(rival.events[0].message_id))
 
     def _announce(self, written: dict[UUID, int]) -> None:
-        """Say which uploads changed, after the commit and beside the next one.
+        """Announce which uploads changed, after the commit and beside the next one.
 
         Within it, NOTIFY would make the commits of all processes wait for each other's disk: it takes a lock on the
         whole database. It is a hint; what a crash leaves unsaid, those who wait look up.

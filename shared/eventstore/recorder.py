@@ -177,7 +177,7 @@ class UploadRecorder(PostgresApplicationRecorder):
         return None
 
     def announce(self, changed: Mapping[UUID, int]) -> None:
-        """Say which uploads changed. A transaction of its own, which waits for no disk: nothing rests on it."""
+        """Announce which uploads changed. A transaction of its own, which waits for no disk: nothing rests on it."""
         with self.datastore.get_connection() as conn:
             conn.execute(_ANNOUNCE, (CHANNEL, pack(changed.items())), prepare=True)
 

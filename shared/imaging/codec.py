@@ -30,7 +30,7 @@ _DAMAGED = "The picture is damaged or incomplete."
 
 
 def read_header(source: bytes | Path) -> ImageHeader:
-    """Say what the picture is, from its first bytes and its header; no pixel is decoded, whatever its size.
+    """Return what the picture is, from its first bytes and its header; no pixel is decoded, whatever its size.
 
     Raises ImageRefused where it is no picture of ours, outside the limits, animated, or its header is broken.
     """
@@ -126,7 +126,7 @@ def _header(image: pyvips.Image, fmt: formats.Format) -> ImageHeader:
 
 
 def _bytes_held_per_pixel(image: pyvips.Image, fmt: formats.Format) -> int:
-    """Say how much the decoder holds for each pixel where it cannot go line by line, or 0 where it can."""
+    """Return how much the decoder holds for each pixel where it cannot go line by line, or 0 where it can."""
     if fmt == formats.AVIF:
         return _DEEP_AVIF_BYTES_HELD if image.format == "ushort" else _AVIF_BYTES_HELD
     if fmt == formats.PNG and _metadata(image, "interlaced", 0):

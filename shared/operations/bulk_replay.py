@@ -58,7 +58,7 @@ class ReplayProgress(msgspec.Struct, frozen=True):
 async def estimate_bulk(
     context: OperatorContext, selection: Selection, pacing: Pacing, *, call_cost: float
 ) -> Estimate:
-    """Say what replaying the selection would do. Changes nothing."""
+    """Return what replaying the selection would do. Changes nothing."""
     groups = await context.runs.failed_groups(selection)
     return await estimate_of(context, groups, pacing, from_stage=selection.from_stage, call_cost=call_cost)
 
@@ -66,7 +66,7 @@ async def estimate_bulk(
 async def estimate_of(
     context: OperatorContext, groups: list[FailedGroup], pacing: Pacing, *, from_stage: Stage | None, call_cost: float
 ) -> Estimate:
-    """Say what replaying runs that failed like this would do, going by what stages took lately."""
+    """Return what replaying runs that failed like this would do, going by what stages took lately."""
     durations = stage_durations(await context.stream_reader.latest(RECENT))
     return estimate(
         groups,
@@ -98,7 +98,7 @@ async def start_bulk(
 
 
 async def replay_progress(context: OperatorContext, job_id: UUID) -> ReplayProgress:
-    """Say how a job stands. Raises JobNotFoundError."""
+    """Return how a job stands. Raises ReplayJobNotFoundError."""
     job = await context.jobs.get(job_id)
     if job is None:
         raise ReplayJobNotFoundError(job_id)

@@ -67,7 +67,7 @@ class ObjectDirectory:
         return blob
 
     def describe(self, blob: BinaryIO) -> ObjectInfo:
-        """Say what an opened object is."""
+        """Return what an opened object is."""
         content_type = unquote(Path(blob.name).name.partition(".")[2])
         return ObjectInfo(size_bytes=os.fstat(blob.fileno()).st_size, content_type=content_type)
 

@@ -42,7 +42,7 @@ class LocalObjectStore:
         return await asyncio.to_thread(self._get, check_key(key))
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """Say what lies under `key`, or None."""
+        """Return what lies under `key`, or None."""
         return await asyncio.to_thread(self._head, check_key(key))
 
     async def copy(self, source: str, target: str) -> None:

@@ -57,7 +57,7 @@ class ObjectStore(Protocol):
         ...
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """Say what lies under `key`, or None where nothing does."""
+        """Return what lies under `key`, or None where nothing does."""
         ...
 
     async def copy(self, source: str, target: str) -> None:

@@ -91,7 +91,7 @@ class S3ObjectStore:
                 return bytes(await body.read())
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """Say what lies under `key`, or None."""
+        """Return what lies under `key`, or None."""
         try:
             with as_store_errors("head", check_key(key)):
                 client = await self._client()

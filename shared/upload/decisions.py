@@ -219,7 +219,7 @@ def backoff(stage: Stage, stage_attempt: int, retry_after: float, jitter: random
 
 
 def next_check_at(upload: Upload, *, now: dt.datetime, every: dt.timedelta) -> dt.datetime:
-    """Say when a run under way should be looked at next: when its stage goes overdue, and at the latest after `every`.
+    """Return when a run under way is to be checked next: when its stage goes overdue, at the latest after `every`.
 
     A stage that is overdue already is woken less and less often: behind a long queue, waking again only lengthens it.
     """

@@ -38,7 +38,7 @@ def modes_above(path):
 
 
 def connected_as(name, socket_folder):
-    """Say what a user of the machine gets who connects as the superuser: his name there, or the refusal."""
+    """Return what a user of the machine gets who connects as the superuser: his name there, or the refusal."""
     who = pwd.getpwnam(name)
     ask = (
         "import os, sys, psycopg\nos.setgroups([]), os.setgid(int(sys.argv[3])), os.setuid(int(sys.argv[2]))\n"

@@ -84,7 +84,7 @@ def exit_status(end: ReplayProgress) -> int:
 
 
 def print_estimate(said: Estimate, console: Console) -> None:
-    """Say what a replay would do."""
+    """Print what a replay would do."""
     console.print(f"{said.runs} failed runs would be replayed" if said.runs != 1 else "1 failed run would be replayed")
     if not said.runs:
         return

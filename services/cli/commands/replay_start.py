@@ -63,7 +63,7 @@ def replay_named(
 
 
 def estimate_selected(selection: Selection, pacing: Pacing) -> Estimate:
-    """Say what replaying all that match would do. Changes nothing."""
+    """Return what replaying all that match would do. Changes nothing."""
 
     async def work(context: OperatorContext, settings: Settings) -> Estimate:
         return await estimate_bulk(context, selection, pacing, call_cost=settings.operators.provider_call_cost)

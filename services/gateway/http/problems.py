@@ -183,7 +183,7 @@ def _answer(error: Exception) -> _Answer:
 
 
 def _refused(error: Exception) -> _Answer | None:
-    """Say what the domain and its neighbours refused; None where it is no refusal."""
+    """Return what the domain and its neighbours refused; None where it is no refusal."""
     match error:
         case AlreadyProcessingError():
             return _already(error)

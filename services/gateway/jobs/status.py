@@ -57,7 +57,7 @@ async def get_status(
     if_none_match: IfNoneMatch = None,
     wait: Wait = 0,
 ) -> Response[JobStatus]:
-    """Say where a job stands, at once or as soon as that is news."""
+    """Return where a job stands, at once or as soon as that is news."""
     upload_id = as_upload_id(job_id)
     row = await own_upload(jobs.reads, upload_id, session_token)
     if wait and str(row.version) in known_tags(if_none_match):

@@ -161,7 +161,7 @@ async def show_replay(
     limit: Limit = 100,
     after: Annotated[int, QueryParameter(ge=0)] = 0,
 ) -> ReplayPage:
-    """Say how a replay stands and what became of its runs, in the order of their replay."""
+    """Return how a replay stands and what became of its runs, in the order of their replay."""
     found = await replay_progress(context, _job_id(job_id))
     items = await context.jobs.items(found.job.id, limit=limit, after=after)
     more = items[-1].position if len(items) == limit else None
