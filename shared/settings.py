@@ -318,14 +318,14 @@ def _listed(text: str) -> list[str]:
 
 def _missing(settings: Settings, service: str) -> list[str]:
     """Name what a service cannot do without in production, and what development has a stand-in for."""
-    needs = [need for need in _NEEDS if service == EVERYTHING or need.by is None or service in need.by]
+    needs = [need for need in _NEEDS if service == EVERYTHING or need.by(service)]
     return [said for need in needs if (said := need.lacks(settings))]
 
 
 class _Need(NamedTuple):
-    """A setting that services cannot do without: which, and what is said where it is missing. `by` None: all."""
+    """A setting that services cannot do without: which of them, and what is said where it is missing."""
 
-    by: tuple[str, ...] | None
+    by: Callable[[str], bool]
     lacks: Callable[[Settings], str]
 
 
@@ -333,8 +333,19 @@ EVERYTHING = "all"
 """A process that runs every service."""
 COMMAND = "command"
 """A command of an operator: it needs what it uses, and says so itself."""
-_WITH_PICTURES = ("gateway", "validator", "generator", "storer", "watermarker")
-_SERVICES = (*_WITH_PICTURES, "dispatcher", "analytics")
+_WITHOUT_PICTURES = frozenset({"dispatcher", "analytics", COMMAND})
+
+
+def _everyone(_: str) -> bool:
+    return True
+
+
+def _is_service(name: str) -> bool:
+    return name != COMMAND
+
+
+def _has_pictures(name: str) -> bool:
+    return name not in _WITHOUT_PICTURES
 
 
 def _unset(name: str, get: Callable[[Settings], str]) -> Callable[[Settings], str]:
@@ -360,14 +371,14 @@ def _lacks_generator(settings: Settings) -> str:
 
 
 _NEEDS = (
-    _Need(None, _unset("DATABASE_URL", lambda settings: settings.database.database_url)),
-    _Need(_SERVICES, _unset("AMQP_URL", lambda settings: settings.broker.amqp_url)),
-    _Need(_SERVICES, _short("MESSAGE_SIGNING_KEY", lambda settings: settings.broker.message_signing_key)),
-    _Need(_WITH_PICTURES, _unset("OBJECT_STORE_URL", lambda settings: settings.objects.object_store_url)),
-    _Need(_WITH_PICTURES, _lacks_s3_key("s3_access_key_id")),
-    _Need(_WITH_PICTURES, _lacks_s3_key("s3_secret_access_key")),
-    _Need(("generator",), _lacks_generator),
-    _Need(("gateway",), _short("OPERATOR_TOKEN", lambda settings: settings.operators.operator_token)),
+    _Need(_everyone, _unset("DATABASE_URL", lambda settings: settings.database.database_url)),
+    _Need(_is_service, _unset("AMQP_URL", lambda settings: settings.broker.amqp_url)),
+    _Need(_is_service, _short("MESSAGE_SIGNING_KEY", lambda settings: settings.broker.message_signing_key)),
+    _Need(_has_pictures, _unset("OBJECT_STORE_URL", lambda settings: settings.objects.object_store_url)),
+    _Need(_has_pictures, _lacks_s3_key("s3_access_key_id")),
+    _Need(_has_pictures, _lacks_s3_key("s3_secret_access_key")),
+    _Need("generator".__eq__, _lacks_generator),
+    _Need("gateway".__eq__, _short("OPERATOR_TOKEN", lambda settings: settings.operators.operator_token)),
 )
 """Who needs what. A service has no credential that it does not use."""
 

@@ -13,11 +13,11 @@ from typing import Self
 
 import httpx
 
+from shared.upload.saga import SERVICES
 from tests.servers import free_port
 
 SIGNING_KEY = "a key that only tests sign with, and nobody else"
 """With it a fresh message costs no read of the stream, as in production."""
-SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics")
 
 
 class Stack:

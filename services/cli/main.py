@@ -9,8 +9,7 @@ import click
 
 from services.cli.console import DATA, run, settings_or_exit
 from shared.settings import COMMAND, EVERYTHING, SettingsError
-
-SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics", "all")
+from shared.upload.saga import SERVICES
 
 COMMANDS = {
     "audit": "services.cli.commands.audit",
@@ -45,7 +44,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(SERVICES))
+@click.argument("name", type=click.Choice((*SERVICES, EVERYTHING)))
 def serve(name: str) -> None:
     """Run a service against DATABASE_URL and AMQP_URL until SIGTERM."""
     from services.cli.processes.serve import serve as work  # noqa: PLC0415 — each command loads only what it needs

@@ -5,34 +5,17 @@ from statistics import median
 
 from contracts.events import (
     Event,
-    ImageGenerated,
-    ImageValidated,
-    PreviewWatermarked,
     ProcessingFailed,
     ProcessingRequested,
     ReplayRequested,
-    ResultStored,
     Stage,
 )
 from contracts.ops import Estimate, FailedGroup
 from shared.operations.ramp import batch_sizes
 from shared.operations.runs import stages_from
-from shared.upload.saga import STAGES
+from shared.upload.saga import SAGA, STAGES
 
-ASSUMED: dict[Stage, float] = {
-    Stage.VALIDATING: 1.0,
-    Stage.GENERATING: 75.0,
-    Stage.STORING: 1.0,
-    Stage.WATERMARKING: 2.0,
-}
-"""Seconds that a stage takes, where nothing recent says otherwise."""
-
-_ENDS = {
-    ImageValidated: Stage.VALIDATING,
-    ImageGenerated: Stage.GENERATING,
-    ResultStored: Stage.STORING,
-    PreviewWatermarked: Stage.WATERMARKING,
-}
+_ENDS: dict[type, Stage] = {row.emits[-1]: stage for stage, row in SAGA.items()}
 _MARKS: tuple[type, ...] = (ProcessingRequested, ReplayRequested, ProcessingFailed, *_ENDS)
 
 
@@ -59,7 +42,7 @@ def estimate(
 
 
 def stage_durations(events: Iterable[Event]) -> dict[Stage, float]:
-    """Return the median of the seconds that each stage took, retries included; ASSUMED for one that is not among them.
+    """Return the median of the seconds that each stage took, retries included; `typical` for one that did not.
 
     Each upload's events come together and in order; the first may be missing.
     """
@@ -71,7 +54,7 @@ def stage_durations(events: Iterable[Event]) -> dict[Stage, float]:
         if (stage := _ENDS.get(type(event))) is not None and last is not None and last.upload_id == event.upload_id:
             took[stage].append((event.occurred_at - last.occurred_at).total_seconds())
         last = None if isinstance(event, ProcessingFailed) else event
-    return {stage: median(seconds) if seconds else ASSUMED[stage] for stage, seconds in took.items()}
+    return {stage: median(seconds) if seconds else SAGA[stage].typical for stage, seconds in took.items()}
 
 
 def _remaining(stage: Stage, durations: dict[Stage, float]) -> float:

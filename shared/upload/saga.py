@@ -8,6 +8,7 @@ import datetime as dt
 import msgspec
 
 from contracts.events import (
+    EVENT_TYPES,
     Event,
     GenerationStarted,
     ImageGenerated,
@@ -21,8 +22,6 @@ from contracts.events import (
     RunEvent,
     Stage,
     StageAttemptFailed,
-    UploadErased,
-    UploadRegistered,
 )
 
 
@@ -31,7 +30,8 @@ class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `queue` is the stage's name everywhere: folder, process, queue, metric label. `progress` is what a client sees while
     the stage is at work. `timeout` bounds one attempt; `attempts` counts the first one. Backoff doubles from
-    `backoff` up to `backoff_max`. `concurrency` is how many messages one process handles at once.
+    `backoff` up to `backoff_max`. `concurrency` is how many messages one process handles at once, `typical`
+    how long an attempt takes where nothing recent says otherwise.
     """
 
     stage: Stage
@@ -44,6 +44,7 @@ class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
     backoff: float
     backoff_max: float
     concurrency: int
+    typical: float
 
 
 SAGA: dict[Stage, StageSpec] = {
@@ -60,6 +61,7 @@ SAGA: dict[Stage, StageSpec] = {
             backoff=1,
             backoff_max=30,
             concurrency=32,
+            typical=1,
         ),
         StageSpec(
             stage=Stage.GENERATING,
@@ -72,6 +74,7 @@ SAGA: dict[Stage, StageSpec] = {
             backoff=2,
             backoff_max=60,
             concurrency=32,
+            typical=75,
         ),
         StageSpec(
             stage=Stage.STORING,
@@ -84,6 +87,7 @@ SAGA: dict[Stage, StageSpec] = {
             backoff=1,
             backoff_max=30,
             concurrency=32,
+            typical=1,
         ),
         StageSpec(
             stage=Stage.WATERMARKING,
@@ -96,6 +100,7 @@ SAGA: dict[Stage, StageSpec] = {
             backoff=1,
             backoff_max=30,
             concurrency=32,
+            typical=2,
         ),
     )
 }
@@ -104,22 +109,24 @@ STAGES: tuple[Stage, ...] = tuple(SAGA)
 STAGE_OF_QUEUE: dict[str, Stage] = {row.queue: stage for stage, row in SAGA.items()}
 ANALYTICS_QUEUE = "analytics"
 
-# Who gets an event through the topic exchange. An event that no queue wants says so here with an empty row, so that an
-# unroutable message is always a fault. StageAttemptFailed and ReplayRequested go straight to the queue of their stage.
-ROUTES: dict[type[Event], tuple[str, ...]] = {
-    UploadRegistered: (),
-    ProcessingRequested: ("validator", ANALYTICS_QUEUE),
-    ImageValidated: ("generator",),
-    GenerationStarted: (),
-    ImageGenerated: ("storer",),
-    ResultStored: ("watermarker",),
-    PreviewWatermarked: (),
-    ProcessingCompleted: (ANALYTICS_QUEUE,),
-    StageAttemptFailed: (),
-    ProcessingFailed: (ANALYTICS_QUEUE,),
-    ReplayRequested: (),
-    UploadErased: (),
-}
+_COUNTED = (ProcessingRequested, ProcessingCompleted, ProcessingFailed)
+"""What analytics hears of."""
+
+
+def _route(kind: type[Event]) -> tuple[str, ...]:
+    queues = [row.queue for row in SAGA.values() if row.consumes is kind]
+    return (*queues, ANALYTICS_QUEUE) if kind in _COUNTED else tuple(queues)
+
+
+ROUTES: dict[type[Event], tuple[str, ...]] = {kind: _route(kind) for kind in EVENT_TYPES}
+"""Who gets an event through the topic exchange: the stage that works from it, and analytics.
+
+An event with an empty row is wanted by no queue, so that an unroutable message is always a fault. StageAttemptFailed
+and ReplayRequested go straight to the queue of their stage.
+"""
+
+SERVICES: tuple[str, ...] = ("gateway", *STAGE_OF_QUEUE, "dispatcher", ANALYTICS_QUEUE)
+"""All services, by the name of their folder: each is a process."""
 
 RUN_DEADLINE = dt.timedelta(minutes=30)
 """A run that has not ended this long after it was asked for (or replayed) fails with TIMED_OUT."""

@@ -16,7 +16,6 @@ from tests.servers import free_port
 from tests.stack import eventually
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics")
 
 
 class ComposeError(Exception):

@@ -11,6 +11,7 @@ import pytest
 from contracts.http import MAX_IMAGE_BYTES
 from services.gateway.http.spools import FORM_BYTES
 from shared import settings
+from shared.upload import saga
 from shared.upload.saga import SAGA
 from tests.containers.custom_resources import SPECS
 from tests.containers.manifests import OVERLAYS, SECRETS, Manifest, Manifests, build, selects
@@ -18,7 +19,7 @@ from tests.containers.manifests import OVERLAYS, SECRETS, Manifest, Manifests, b
 VERSIONS = ("1.32", "1.37")
 """Of Kubernetes: the oldest and the newest that the manifests are for."""
 
-SERVICES = {"gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics"}
+SERVICES = set(saga.SERVICES)
 ENGINES = (
     {"app.kubernetes.io/name": "rabbitmq"},
     {"cnpg.io/cluster": "postgres"},

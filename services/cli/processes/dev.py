@@ -15,10 +15,12 @@ from services.cli.processes.serve import attach, public_url
 from shared.bootstrap import embedded_runtime, stop_on_signals
 from shared.database.migrate import migrate
 from shared.settings import Settings
+from shared.upload.saga import SERVICES
 
 log = structlog.get_logger(__name__)
 
-EMBEDDED = ("gateway", "validator", "generator", "storer", "watermarker", "analytics")
+EMBEDDED = tuple(name for name in SERVICES if name != "dispatcher")
+"""The embedded process is its own dispatcher."""
 
 
 async def dev(settings: Settings, data_dir: Path) -> None:

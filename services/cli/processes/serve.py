@@ -7,11 +7,10 @@ from importlib import import_module
 import structlog
 
 from shared.bootstrap import Runtime, rabbit_runtime, stop_on_signals
-from shared.settings import Settings, SettingsError
+from shared.settings import EVERYTHING, Settings, SettingsError
+from shared.upload.saga import SERVICES
 
 log = structlog.get_logger(__name__)
-
-ALL = ("gateway", "validator", "generator", "storer", "watermarker", "dispatcher", "analytics")
 
 
 async def serve(settings: Settings, name: str) -> None:
@@ -29,7 +28,7 @@ async def serve(settings: Settings, name: str) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
     runtime = rabbit_runtime(settings, public_url=public_url(settings), service=name)
-    attach(runtime, ALL if name == "all" else (name,))
+    attach(runtime, SERVICES if name == EVERYTHING else (name,))
     for warning in settings.warnings:
         log.warning("setting_warning", why=warning)
     _spare_the_collector()

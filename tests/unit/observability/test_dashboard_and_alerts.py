@@ -9,8 +9,8 @@ import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-from services.cli.processes.serve import ALL
 from shared.observability import metrics
+from shared.upload.saga import SERVICES
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 ROOM = DEPLOY / "observability"
@@ -76,7 +76,7 @@ def test_every_stage_that_an_expression_names_is_a_service():
         value for expression in expressions() for label, _, value in _LABEL.findall(expression) if label == "stage"
     }
     assert named
-    assert named <= set(ALL)
+    assert named <= set(SERVICES)
 
 
 def test_every_outcome_that_an_expression_names_is_counted():
@@ -103,7 +103,7 @@ def test_every_alert_says_how_bad_it_is_and_in_a_sentence_what_is_wrong():
 def test_prometheus_asks_every_service_where_it_answers():
     (job,) = yaml.safe_load((ROOM / "prometheus.yml").read_text())["scrape_configs"]
     ports = {name: each["port"] for each in job["dns_sd_configs"] for name in each["names"]}
-    assert set(ports) == set(ALL)
+    assert set(ports) == set(SERVICES)
     image = (DEPLOY / "Dockerfile").read_text()
     health = int(re.search(r"\bHEALTH_PORT=(\d+)", image)[1])
     assert {port for name, port in ports.items() if name != "gateway"} == {health}

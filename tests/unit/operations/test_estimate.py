@@ -7,7 +7,8 @@ import pytest
 
 from contracts.events import ImageValidated, ProcessingFailed, ProcessingRequested, ReplayRequested, ResultStored, Stage
 from contracts.ops import FailedGroup
-from shared.operations.estimate import ASSUMED, estimate, stage_durations
+from shared.operations.estimate import estimate, stage_durations
+from shared.upload.saga import SAGA
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 DURATIONS = {Stage.VALIDATING: 1.0, Stage.GENERATING: 60.0, Stage.STORING: 2.0, Stage.WATERMARKING: 3.0}
@@ -78,10 +79,10 @@ def test_stage_durations_are_medians_and_the_pause_before_a_replay_is_none_of_th
     durations = stage_durations(events)
     assert durations[Stage.VALIDATING] == 5
     assert durations[Stage.STORING] == 3
-    assert durations[Stage.GENERATING] == ASSUMED[Stage.GENERATING]
+    assert durations[Stage.GENERATING] == SAGA[Stage.GENERATING].typical
 
 
 def test_a_stream_cut_at_its_beginning_says_nothing_of_the_stage_that_it_was_in():
     first, second = run_events(0, 4, 9, 10, 11), run_events(100, 103, 110, 200, 202)
-    assert stage_durations([*first[4:], *second[1:]])[Stage.VALIDATING] == ASSUMED[Stage.VALIDATING]
+    assert stage_durations([*first[4:], *second[1:]])[Stage.VALIDATING] == SAGA[Stage.VALIDATING].typical
     assert stage_durations([*first[4:], *second[1:]])[Stage.STORING] == 2
