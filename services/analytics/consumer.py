@@ -1,13 +1,13 @@
 """ProcessingRequested, ProcessingCompleted, ProcessingFailed → PostHog, each occurrence once. No run waits for it."""
 
 import asyncio
-import random
 from typing import Protocol
 
 import structlog
 
 from services.analytics.captures import Capture, capture_of
 from shared.eventstore.store import EventStore
+from shared.jitter import jittered_sleep
 from shared.messaging.message import Message, RefusedMessageError
 
 log = structlog.get_logger(__name__)
@@ -66,7 +66,7 @@ class AnalyticsConsumer:
             else:
                 self._note(away=False)
                 return
-            await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            await jittered_sleep(pause)
             pause = min(pause * 2, PAUSE_MAX)
 
     def _note(self, *, away: bool, error: str = "") -> None:

@@ -7,7 +7,6 @@ append that conflicts: the group is sorted out and the rest committed.
 import asyncio
 import contextlib
 import logging
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from shared.eventstore.application import UploadsApplication
 from shared.eventstore.outbox import OutboxRow, RowKey, ends_run
 from shared.eventstore.personal_data import NotAnnouncedError
 from shared.eventstore.recorder import NoLongerWantedError
+from shared.jitter import jittered_sleep
 from shared.projection.uploads import changes_of
 
 log = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ class GroupCommit:
                 if self._closing and wait >= RETRY_MAX:
                     self._resolve(group, [StoreUnavailableError(str(error))] * len(group))
                     return
-                await asyncio.sleep(wait * random.uniform(0.75, 1.25))
+                await jittered_sleep(wait)
                 wait = min(wait * 2, RETRY_MAX)
             else:
                 self._on_state(True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -15,6 +14,7 @@ from shared.database.audit_log import AuditDraft
 from shared.eventstore.application import UploadsApplication
 from shared.eventstore.group_commit import RETRY_FIRST, RETRY_MAX, GroupCommit, StoreUnavailableError
 from shared.eventstore.outbox import PUBLISH_WINDOW, OutboxRow, rows_for
+from shared.jitter import jittered_sleep
 from shared.observability import traces
 from shared.upload.upload import Upload
 
@@ -83,5 +83,5 @@ class EventStore:
             except (OperationalError, InterfaceError) as error:
                 if deadline is not None and loop.time() + pause > deadline:
                     raise StoreUnavailableError(str(error)) from error
-            await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            await jittered_sleep(pause)
             pause = min(pause * 2, RETRY_MAX)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from faststream.rabbit import Channel, RabbitBroker
 from contracts.events import encode, routing_key
 from shared.clock import utc_now
 from shared.eventstore.outbox import EXCHANGE, OutboxRow
+from shared.jitter import jittered_sleep
 from shared.messaging.dead_letter import DEAD_LETTERED_AT, REASON, kept_headers
 from shared.messaging.message import Consumer, TopologyConflictError, TransportDownError, UnroutableError
 from shared.messaging.properties import tolerate_any_properties
@@ -86,7 +86,7 @@ class RabbitTransport:
                     self._on_state(False)
                 with contextlib.suppress(Exception):
                     await self._broker.stop()
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+                await jittered_sleep(pause)
                 pause = min(pause * 2, CONNECT_MAX)
             else:
                 self._set(up=True)

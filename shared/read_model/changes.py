@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
+from shared.jitter import jittered_sleep
 from shared.read_model.notifications import CHANNEL, unpack
 
 log = structlog.get_logger(__name__)
@@ -104,7 +105,7 @@ class ChangeListener:
                 if self.listening:
                     log.warning("change_listener_disconnected", error=type(error).__name__)
                 self.listening = False
-            await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            await jittered_sleep(pause)
             pause = min(pause * 2, RETRY_MAX)
 
     async def _connect(self) -> psycopg.AsyncConnection:

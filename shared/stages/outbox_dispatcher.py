@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import random
 
 import structlog
 from psycopg import Error as DatabaseError
@@ -13,6 +12,7 @@ from shared.cancellation import end_if_cancelled
 from shared.clock import utc_now
 from shared.eventstore.outbox import RUN_CHECK, OutboxRow, OutboxSweep, RowKey
 from shared.eventstore.store import EventStore
+from shared.jitter import jittered_sleep
 from shared.messaging.message import Transport, TransportDownError, UnroutableError
 from shared.observability import logs
 from shared.observability.metrics import SWEPT_AT, SendCounts
@@ -58,7 +58,7 @@ class Dispatcher:
                     log.warning("outbox_unreadable", error=type(error).__name__)
                 claimed, pause = 0, min(pause * 2, AWAY_MAX)
             if claimed < BATCH:
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+                await jittered_sleep(pause)
             elif len(self._under_way) >= MAX_IN_FLIGHT:
                 await asyncio.wait(self._under_way, timeout=POLL)
 

@@ -5,7 +5,6 @@ the rest just as it would have been told at the time.
 """
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from contracts.events import Event, Status
 from services.gateway.http.deadlines import with_deadline
 from services.gateway.jobs.job_status import status_of
 from shared.eventstore.stream_reader import StreamReader
+from shared.jitter import jittered_sleep
 from shared.projection.uploads import RowChange, change_of, merge
 from shared.read_model.changes import ChangeListener, Subscription
 from shared.storage.port import ObjectStore
@@ -70,7 +70,7 @@ class StatusStreams:
                 except (DatabaseError, PoolTimeout, TimeoutError) as error:
                     log.info("status_stream_waiting", error=type(error).__name__)
                     yield SIGN_OF_LIFE
-                    await asyncio.sleep(READ_AGAIN * random.uniform(0.75, 1.25))
+                    await jittered_sleep(READ_AGAIN)
                     continue
                 for event in events:
                     row = change_of(event) if row is None else merge(row, change_of(event))

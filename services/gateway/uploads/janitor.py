@@ -1,7 +1,5 @@
 """Ends what nobody comes back for: announcements, uploads whose time is over, their objects, callers gone quiet."""
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
@@ -14,6 +12,7 @@ from shared.eventstore.group_commit import StoreUnavailableError
 from shared.eventstore.object_cleanups import ObjectCleanups
 from shared.eventstore.pending_uploads import PendingUploads
 from shared.eventstore.stream_reader import StreamReader
+from shared.jitter import jittered_sleep
 from shared.operations.kept_uploads import KeptUploads
 from shared.operations.object_cleanup import ObjectCleaner
 from shared.operations.retention import Retention, rules_of
@@ -38,7 +37,7 @@ class Janitor:
     async def run(self) -> None:
         """Go round until cancelled."""
         while True:
-            await asyncio.sleep(EVERY * random.uniform(0.75, 1.25))
+            await jittered_sleep(EVERY)
             await self.round()
 
     async def round(self) -> None:
