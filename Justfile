@@ -122,6 +122,11 @@ bench *ARGS: setup _test-needs
 chaos *ARGS: setup _test-needs
     python -m tests.chaos "$@"
 
+# Take the documents' pictures from the running product, on a phone and a desktop, and put them into docs/images
+[group('release')]
+screenshots *ARGS: setup _test-needs
+    python -m tests.screenshots "$@"
+
 # Choose the newest versions that are at least a week old: long enough for a bad release to be noticed and withdrawn
 [group('release')]
 lock *ARGS:
