@@ -28,6 +28,13 @@ def test_each_picture_of_the_documents_is_shown_somewhere_and_is_small():
     assert [picture.name for picture in pictures if picture.stat().st_size >= LARGEST_PICTURE] == []
 
 
+def test_no_line_of_a_sequence_diagram_holds_a_semicolon_which_would_end_its_statement():
+    text = "".join(document.read_text() for document in DOCUMENTS)
+    diagrams = re.findall(r"^```mermaid\n(sequenceDiagram\n.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+    assert [line for diagram in diagrams for line in diagram.splitlines() if ";" in line] == []
+
+
 def leads_somewhere(document: Path, target: str) -> bool:
     """Return whether a link's file is there and, where it names a heading, that one, too."""
     name, _, anchor = target.partition("#")
