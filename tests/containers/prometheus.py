@@ -15,7 +15,8 @@ import httpx
 import yaml
 from docker.errors import APIError, ImageNotFound
 
-from tests.containers.compose import ROOT, SERVICES, ComposeStack
+from shared.upload.saga import SERVICES
+from tests.containers.compose import ROOT, ComposeStack
 from tests.stack import eventually
 
 DASHBOARD = ROOT / "deploy/observability/grafana/dashboards/darkroom.json"

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from tests.containers.compose import SERVICES
+from shared.upload.saga import SERVICES
 
 Series = Mapping[str, str]
 """Values every ten seconds by series, in promtool's notation: `0+1x60` is sixty more, each greater by one."""

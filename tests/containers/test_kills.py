@@ -10,8 +10,9 @@ from uuid import UUID
 import pytest
 
 from contracts.events import ImageGenerated, PreviewWatermarked, ProcessingCompleted, ResultStored
+from shared.upload.saga import SERVICES
 from tests.chaos.load import Load
-from tests.containers.compose import SERVICES, ComposeStack
+from tests.containers.compose import ComposeStack
 from tests.waiting import until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]

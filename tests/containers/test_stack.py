@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from contracts.events import GenerationStarted, ProcessingCompleted
+from shared.upload.saga import SERVICES
 from tests.chaos.load import Load
-from tests.containers.compose import ROOT, SERVICES, ComposeStack
+from tests.containers.compose import ROOT, ComposeStack
 from tests.photos import a_jpeg
 from tests.stack import Client
 
