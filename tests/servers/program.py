@@ -87,11 +87,13 @@ class Program:
 
     def pause(self) -> None:
         for process in self._family():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):  # a session that has just ended
+                process.suspend()
 
     def resume(self) -> None:
         for process in reversed(self._family()):
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def ensure_up(self) -> None:
         self.resume()

@@ -9,7 +9,11 @@ FRIEND, STRANGER = "https://app.example.com", "https://app.example.com.evil.exam
 
 @pytest.fixture(scope="module")
 def open_gateway(module_database_url, tmp_path_factory):
-    env = {"CORS_ORIGINS": f"http://localhost:5173, {FRIEND}", "ENVIRONMENT": "production", "OPERATOR_TOKEN": "o" * 40}
+    env = {
+        "CORS_ORIGINS": f"http://localhost:5173, {FRIEND}",
+        "ENVIRONMENT": "production",
+        "OPERATOR_TOKEN": "0123456789abcdef" * 2,
+    }
     with a_gateway(tmp_path_factory.mktemp("origins"), module_database_url, env=env) as running:
         yield running
 
