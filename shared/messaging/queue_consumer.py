@@ -15,6 +15,7 @@ from aio_pika.exceptions import AMQPError
 from shared.messaging.delivery import plain, read, redeliveries
 from shared.messaging.message import Consumer, Message, RefusedMessageError, TransportDownError, UnroutableError
 from shared.messaging.signature import Signer
+from shared.messaging.topology import DELIVERY_LIMIT
 from shared.observability.metrics import MESSAGES_DEAD_LETTERED, MESSAGES_REQUEUED
 
 log = structlog.get_logger(__name__)
@@ -109,10 +110,13 @@ class QueueConsumer:
         except RefusedMessageError as refused:
             self._let_go(deliveries)
             await self._dead_letter(deliveries, f"refused: {refused}")
-        except Exception:
+        except Exception as error:
             self._let_go(deliveries)
             log.exception("message_not_handled", queue=self._queue, message_id=message.event.message_id)
-            await self._requeue(deliveries)
+            if redeliveries(deliveries[-1]) < DELIVERY_LIMIT:
+                await self._requeue(deliveries)
+            else:
+                await self._dead_letter(deliveries, f"not handled: {type(error).__name__}")
         except asyncio.CancelledError:
             self._let_go(deliveries)
             raise
@@ -137,7 +141,11 @@ class QueueConsumer:
             await _acknowledge(deliveries)
 
     async def _requeue(self, deliveries: Deliveries) -> None:
-        """Have the broker deliver a message again, later each time; after DELIVERY_LIMIT it is a dead letter."""
+        """Have the broker deliver a message again, later each time.
+
+        After DELIVERY_LIMIT it would dead-letter the message itself; we do that first. RabbitMQ 3.10 does not survive
+        a stranger's header `x-death`: it moves no message of any queue of the node any more until it is restarted.
+        """
         self._requeued.inc()
         await asyncio.sleep(min(NACK_FIRST * 2 ** redeliveries(deliveries[-1]), NACK_MAX))
         await _reject(deliveries, requeue=True)
